@@ -1,0 +1,64 @@
+# `make` alone lists the targets. Two commands are all a newcomer needs: make demo, make test.
+SHELL := bash
+CORES ?= $(shell nproc)
+RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
+TARGET ?= results/evaluations/miniresnet.supervised/obs/upper/seed_0/global/sparsity_0.7/keep/all.csv
+
+.DEFAULT_GOAL := help
+.PHONY: help env env-dev demo large test test-fast lint format dag pretrained times lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+env: ## create or update .venv (hash-pinned, with uv)
+	@envs/create.sh requirements
+
+env-dev: # what tests and linters need on top
+	@envs/create.sh requirements-dev
+
+demo: env ## environment, then the whole default grid on the embedded data: figures in results/
+	@$(RUN) python workflow_scripts/unlock.py
+	@$(RUN) snakemake --cores $(CORES)
+	@cat results/summary.txt
+
+large: env ## the larger grid: several sources and seeds (hours)
+	@$(RUN) python workflow_scripts/unlock.py
+	@$(RUN) snakemake --cores $(CORES) --configfile resources/configs/large.yaml
+
+test: env-dev ## environment, then all tests
+	@$(RUN) python -m pytest -n $(CORES)
+
+test-fast: env-dev ## the tests that take less than two minutes together
+	@$(RUN) python -m pytest -n $(CORES) -m "not slow"
+
+lint: env-dev ## ruff, snakefmt, mypy, import directions, snakemake --lint
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) snakefmt --check Snakefile rules
+	@$(RUN) mypy
+	@$(RUN) env PYTHONPATH=workflow_scripts lint-imports
+	@$(RUN) snakemake --lint
+
+format: env-dev ## ruff and snakefmt, in place
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+	@$(RUN) snakefmt Snakefile rules
+
+dag: env ## draw the rule graph, and the DAG of TARGET, as SVG in results/
+	@command -v dot >/dev/null || { echo "make dag: graphviz's dot is needed (Debian: apt install graphviz)" >&2; exit 1; }
+	@mkdir -p results
+	@$(RUN) snakemake --rulegraph --forceall | dot -Tsvg -o results/rulegraph.svg
+	@$(RUN) snakemake --dag --forceall $(TARGET) | dot -Tsvg -o results/dag.svg
+	@echo "results/rulegraph.svg (all rules), results/dag.svg (what $(TARGET) needs)"
+
+pretrained: env ## train the six embedded backbones again (hours)
+	@$(RUN) python workflow_scripts/pretrain.py
+
+times: env ## seconds of every rule's jobs: start-up, work, CPU, memory
+	@$(RUN) python workflow_scripts/times.py results
+
+lock: ## compile envs/*.in to hash-pinned lists
+	@envs/lock.sh
+
+clean: ## remove the results (not the environment)
+	rm -rf results .snakemake

@@ -1,0 +1,30 @@
+# Optimal Brain Transfer: from pre-trained backbones to how far they can be pruned before transfer suffers.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/pretrained.smk"
+include: "rules/data.smk"
+include: "rules/curvature.smk"
+include: "rules/score.smk"
+include: "rules/mask.smk"
+include: "rules/finetune.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS / "summary.csv",
+        RESULTS / "figures",
+        RESULTS / "summary.txt",

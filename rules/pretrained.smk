@@ -1,0 +1,12 @@
+rule download_pretrained:
+    output:
+        weights=RESULTS / "pretrained/{backbone}.safetensors",
+    log:
+        RESULTS / "logs/download_pretrained/{backbone}.log",
+    benchmark:
+        RESULTS / "benchmarks/download_pretrained/{backbone}.tsv"
+    params:
+        entry=backbone_entry,
+        code=backbone_code,
+    script:
+        "../workflow_scripts/download_pretrained.py"

@@ -1,0 +1,31 @@
+rule summarise:
+    input:
+        evaluations=evaluations_of_grid,
+    output:
+        summary=RESULTS / "summary.csv",
+    log:
+        RESULTS / "logs/summarise.log",
+    benchmark:
+        RESULTS / "benchmarks/summarise.tsv"
+    params:
+        settings=grid_settings,
+        results=str(RESULTS),
+        code=source_digest("summarise"),
+    script:
+        "../workflow_scripts/summarise.py"
+
+
+rule figures:
+    input:
+        summary=RESULTS / "summary.csv",
+    output:
+        figures=directory(RESULTS / "figures"),
+        text=RESULTS / "summary.txt",
+    log:
+        RESULTS / "logs/figures.log",
+    benchmark:
+        RESULTS / "benchmarks/figures.tsv"
+    params:
+        code=source_digest("figures"),
+    script:
+        "../workflow_scripts/figures.py"

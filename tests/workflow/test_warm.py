@@ -1,0 +1,143 @@
+"""Steps forked from a warm process behave as steps of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LIBRARY = Path(__file__).resolve().parents[2] / "workflow_scripts"
+SCRIPT = """
+import sys
+from types import SimpleNamespace
+from obtransfer.step import run_step
+
+def step(*, how: str):
+    import os, signal, sys, time
+    from pathlib import Path
+    from obtransfer.errors import ObtransferError
+    Path("pid").write_text(str(os.getpid()))
+    print(f"parent {os.getppid()} torch {'torch' in sys.modules} here {os.environ['HERE']} ANSWER")
+    if how == "fails":
+        raise ObtransferError("no luck")
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "computes":
+        import torch
+        x = torch.ones(800, 800)
+        print("sum", float((x @ x).sum()), torch.get_num_threads())
+    if how == "sleeps":
+        time.sleep(60)
+
+if __name__ == "__main__":
+    run_step(step, SimpleNamespace(rule="step", threads=2, log=["step.log"], output={}, input={}, params={},
+             wildcards={"how": sys.argv[1]}), preload=("torch",))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("warm")
+    (folder / "step.py").write_text(textwrap.dedent(SCRIPT))
+    yield folder
+    start(folder, "works").wait()
+    server = int((folder / "step.log").read_text().split()[1])
+    os.kill(server, signal.SIGTERM)
+
+
+def start(folder: Path, how: str, **environment: str) -> subprocess.Popen[str]:
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "step.py", how],
+        cwd=folder,
+        env=inherited | {"PYTHONPATH": str(LIBRARY), "TMPDIR": str(folder), "HERE": "1"} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def parent_of(folder: Path, how: str, **environment: str) -> str:
+    process = start(folder, how, **environment)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return (folder / "step.log").read_text().split()[1]
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_two_steps_share_a_parent_and_see_their_own_environment(folder: Path) -> None:
+    first = parent_of(folder, "works", HERE="first")
+    assert "torch True here first" in (folder / "step.log").read_text()
+    assert parent_of(folder, "works", HERE="second") == first
+    assert "torch True here second" in (folder / "step.log").read_text()
+
+
+def test_threads_work_in_a_child(folder: Path) -> None:
+    parent_of(folder, "computes")
+    assert "sum 512000000.0 2" in (folder / "step.log").read_text()
+
+
+def test_edited_code_is_seen_at_once(folder: Path) -> None:
+    parent_of(folder, "works")
+    text = (folder / "step.py").read_text()
+    (folder / "step.py").write_text(text.replace("ANSWER", "another answer"))
+    parent_of(folder, "works")
+    assert "another answer" in (folder / "step.log").read_text()
+
+
+def test_failures_and_deaths_are_told(folder: Path) -> None:
+    failing = start(folder, "fails")
+    _, errors = failing.communicate(timeout=120)
+    assert failing.returncode == 1 and "no luck" in errors
+    assert start(folder, "dies").wait(timeout=120) == 128 + signal.SIGSEGV
+
+
+def test_a_killed_step_takes_its_child_along(folder: Path) -> None:
+    parent_of(folder, "works")
+    (folder / "pid").unlink()
+    process = start(folder, "sleeps")
+    while not ((folder / "pid").exists() and (folder / "pid").read_text()):
+        time.sleep(0.05)
+    child = int((folder / "pid").read_text())
+    assert alive(child)
+    process.kill()
+    process.wait()
+    deadline = time.time() + 10
+    while alive(child) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def test_a_killed_server_takes_its_children_along_and_the_next_step_starts_another(folder: Path) -> None:
+    server = int(parent_of(folder, "works"))
+    (folder / "pid").unlink()
+    process = start(folder, "sleeps")
+    while not ((folder / "pid").exists() and (folder / "pid").read_text()):
+        time.sleep(0.05)
+    child = int((folder / "pid").read_text())
+    os.kill(server, signal.SIGKILL)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1 and "OBTRANSFER_WARM=0" in errors
+    deadline = time.time() + 10
+    while alive(child) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+    assert int(parent_of(folder, "works")) != server
+
+
+@pytest.mark.parametrize("environment", [{"OBTRANSFER_WARM": "0"}, {"SLURM_JOB_ID": "1"}])
+def test_it_can_be_done_without(folder: Path, environment: dict[str, str]) -> None:
+    warm = parent_of(folder, "works")
+    assert parent_of(folder, "works", **environment) == str(os.getpid()) != warm

@@ -1,0 +1,57 @@
+"""Fine-tune a pruned (or the dense) backbone on the source task, mask held and head frozen."""
+
+from pathlib import Path
+from typing import Any
+
+from obtransfer.step import run_step
+
+
+def finetune(
+    weights: Path,
+    mask: Path | None,
+    task_images: Path,
+    head: Path,
+    recalibration: Path | None,
+    finetuned: Path,
+    *,
+    seed: str,
+    settings: dict[str, Any],
+    made: dict[str, Any],
+) -> None:
+    """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a killed run go on."""
+    import torch
+    from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
+    from obtransfer.data.pixels import select
+    from obtransfer.finetune.loop import finetune as train
+    from obtransfer.finetune.settings import FinetuneSettings
+    from obtransfer.progress import bar
+    from obtransfer.pruned import load_pruned, read_mask
+    from obtransfer.step import device
+
+    model, card = load_pruned(weights, mask, recalibration, device=device())
+    pixels, labels = select(map_tensors(task_images, kind="task"), "train")
+    classifier = read_tensors(head, kind="head").tensors
+    checkpoint = finetuned.with_name(f"{finetuned.stem}.checkpoint.safetensors")
+    with bar(settings["epochs"] * -(-len(labels) // settings["batch_size"]), "steps") as progress:
+        history = train(
+            model,
+            torch.from_numpy(classifier["weight"]),
+            torch.from_numpy(classifier["bias"]),
+            pixels,
+            labels,
+            mask=read_mask(mask) if mask else None,
+            settings=FinetuneSettings(**settings),
+            seed=int(seed),
+            mean=card["mean"],
+            std=card["std"],
+            checkpoint=checkpoint,
+            device=device(),
+            progress=progress,
+        )
+    tensors = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+    write_tensors(finetuned, tensors, kind="backbone", metadata=card | {"history": history, "made": made})
+    checkpoint.unlink(missing_ok=True)
+
+
+if "snakemake" in globals():
+    run_step(finetune, globals()["snakemake"], preload=("torch", "timm"))

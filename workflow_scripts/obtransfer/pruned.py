@@ -1,0 +1,54 @@
+"""A backbone, its mask and its BatchNorm statistics put together from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obtransfer.artifacts import map_tensors, read_tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+def load_pruned(
+    weights: Path, mask: Path | None, recalibration: Path | None, *, device: str
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of one node of the grid.
+
+    Args:
+        weights: "backbone" artefact, pre-trained or fine-tuned.
+        mask: "mask" artefact to put on, or None.
+        recalibration: "task" artefact whose calibration images (unlabelled) renew BatchNorm's statistics, or None.
+        device: where the model goes.
+
+    Returns:
+        The network in evaluation mode, and the backbone's metadata with `density`: the kept fraction of its prunable
+        weights.
+    """
+    from obtransfer.data.pixels import select
+    from obtransfer.evaluate.batchnorm import recalibrate_batchnorm
+    from obtransfer.masks.apply import apply_mask
+    from obtransfer.models.load import load_backbone
+
+    model, card = load_backbone(weights)
+    card.setdefault("density", 1.0)
+    if mask:
+        kept = read_mask(mask)
+        apply_mask(model, kept)
+        card["density"] = sum(int(layer.sum()) for layer in kept.values()) / sum(
+            k.size for k in kept.values()
+        )
+    if recalibration:
+        pixels, _ = select(map_tensors(recalibration, kind="task"), "calibration")
+        recalibrate_batchnorm(model, pixels, mean=card["mean"], std=card["std"], device=device)
+    return model.to(device), card
+
+
+def read_mask(path: Path) -> dict[str, np.ndarray]:
+    """Name to bool array, True = keep."""
+    from obtransfer.masks.packing import unpack
+
+    packed = read_tensors(path, kind="mask")
+    return unpack(packed.tensors, packed.metadata["shapes"])
