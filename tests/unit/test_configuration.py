@@ -30,7 +30,7 @@ grid:
   sparsities: [0.5, 0.7, 0.95]
   batchnorm: [keep, recalibrate]
   seeds: [0, 1]
-  finetune: true
+  finetune: [keep]
 criteria:
   obd: {criterion: obd, estimator: ggn, damping: 0, damping_mode: relative}
   obs: {criterion: obs, estimator: ggn, block_size: 16, damping: 0.1}
@@ -126,7 +126,8 @@ BAD = [
     # Types.
     ("grid", None, "grid: got nothing; needed a mapping (every combination of these is computed)"),
     ("grid.seeds", 0, "grid.seeds: got 0; needed a list (each chooses ..."),
-    ("grid.finetune", "yes", "grid.finetune: got the text 'yes'; needed true or false (..."),
+    ("grid.finetune", True, "grid.finetune: got true; needed a list (..."),
+    ("grid.finetune", ["trained"], "grid.finetune[0]: got the text 'trained'; needed one of keep, recalibrate"),
     (
         "heads.alpha",
         "1e-4",
@@ -416,3 +417,11 @@ def nodes(schema):
     inner += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)]
     for node in inner:
         yield from nodes(node)
+
+
+def test_what_is_fine_tuned_must_be_in_the_grid():
+    config = good()
+    config["grid"].update(batchnorm=["keep"], finetune=["keep", "recalibrate"])
+    with pytest.raises(ObtransferError) as error:
+        check(config)
+    assert "grid.finetune[1]: got 'recalibrate'; needed one of grid.batchnorm: keep" in str(error.value)

@@ -12,7 +12,7 @@ CONFIG: dict[str, Any] = {
         "sparsities": [0.5, 0.90],
         "batchnorm": ["keep", "recalibrate"],
         "seeds": [0, 1],
-        "finetune": True,
+        "finetune": ["keep"],
     },
     "criteria": {"obs_fine": {"criterion": "obs", "estimator": "ggn", "block_size": 4, "damping": 0.1}},
 }
@@ -21,14 +21,14 @@ CONFIG: dict[str, Any] = {
 def test_points_are_the_grid_and_its_controls_once() -> None:
     found = list(points(CONFIG))
     assert len(set(found)) == len(found)
-    # per source and seed: (2 criteria x 2 sparsities + dense) x 2 stages, twice for the network with BatchNorm
-    assert len(found) == 2 * 2 * (2 * 2 + 1) * 2 * (2 + 1)
+    # per source and seed: (2 criteria x 2 sparsities + dense), pruned and fine-tuned, and recalibrated with BatchNorm
+    assert len(found) == 2 * 2 * (2 * 2 + 1) * (2 + 1 + 2)
     assert Point("minivit.dino", "greek", "dense", "", "0", 1, "finetuned", "keep") in found
     assert {p.batchnorm for p in found if p.backbone == "minivit.dino"} == {"keep"}
 
 
 def test_without_fine_tuning_there_is_none() -> None:
-    config = CONFIG | {"grid": CONFIG["grid"] | {"finetune": False}}
+    config = CONFIG | {"grid": CONFIG["grid"] | {"finetune": []}}
     assert {point.stage for point in points(config)} == {"dense", "pruned"}
 
 

@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
         "sparsities": [0.5, 0.9],
         "batchnorm": ["keep", "recalibrate"],
         "seeds": [0],
-        "finetune": True,
+        "finetune": ["keep"],
     },
     "criteria": {
         "magnitude": {"criterion": "magnitude"},

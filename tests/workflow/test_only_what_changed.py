@@ -31,12 +31,9 @@ def masks(backbone: str, scorings: tuple[str, ...], sparsities: tuple[str, ...] 
 
 def models(backbone: str, state: str, seed: int = 0) -> set[str]:
     """Evaluation of the pruned, fine-tuning, and evaluation of the fine-tuned model."""
-    jobs = set()
-    for batchnorm in batchnorms(backbone):
-        tuned = f"{backbone}/{state}/{batchnorm}/on_upper/seed_{seed}"
-        jobs |= {f"evaluations/{backbone}/{state}/{batchnorm}/all.csv", f"evaluations/{tuned}/all.csv"}
-        jobs |= {f"finetuned/{tuned}.safetensors"}
-    return jobs
+    jobs = {f"evaluations/{backbone}/{state}/{batchnorm}/all.csv" for batchnorm in batchnorms(backbone)}
+    tuned = f"{backbone}/{state}/keep/on_upper/seed_{seed}"
+    return jobs | {f"finetuned/{tuned}.safetensors", f"evaluations/{tuned}/all.csv"}
 
 
 def downstream_of_scores(backbone: str, scorings: tuple[str, ...], sparsities: tuple[str, ...]) -> set[str]:

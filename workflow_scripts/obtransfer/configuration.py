@@ -17,6 +17,7 @@ _SETTINGS = {
     "diagonal": ("estimator", "damping", "damping_mode"),
     "block": ("estimator", "block_size", "damping", "damping_mode"),
 }
+_BATCHNORMS = ("keep", "recalibrate")
 _OPTIONAL = {"damping_mode"}
 
 
@@ -35,7 +36,7 @@ def check(config: Mapping[str, Any]) -> None:
     """
     found = problems(config, read_schema())
     if isinstance(config, Mapping):
-        for rule in (_duplicates, _names, _sources, _criteria, _calibration, _milestones):
+        for rule in (_duplicates, _names, _sources, _criteria, _finetuned, _calibration, _milestones):
             found += rule(config)
     if found:
         count = "1 error" if len(found) == 1 else f"{len(found)} errors"
@@ -122,6 +123,14 @@ def _settings(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str
         yield from _unknown(f"{path}.estimator", estimator, ESTIMATORS, "estimator")
     if needs == "block" and settings.get("damping") == 0:
         yield f"{path}.damping: got 0; needed more than 0, since {name} inverts blocks that may be singular"
+
+
+def _finetuned(config: Mapping[str, Any]) -> Iterator[str]:
+    """What is fine-tuned is in the grid."""
+    treatments = [name for _, name in _entries(config, "grid", "batchnorm")]
+    for path, name in _entries(config, "grid", "finetune"):
+        if name not in treatments and {name, *treatments} <= set(_BATCHNORMS):
+            yield f"{path}: got {name!r}; needed one of grid.batchnorm: {', '.join(treatments)}"
 
 
 def _calibration(config: Mapping[str, Any]) -> Iterator[str]:

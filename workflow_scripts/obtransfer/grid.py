@@ -50,18 +50,17 @@ def decimal(sparsity: float | str) -> str:
 def points(config: Mapping[str, Any]) -> Iterator[Point]:
     """Every model the summary reports: dense, pruned and, if asked for, fine-tuned, with their controls."""
     grid = config["grid"]
-    stages = ("pruned", "finetuned") if grid["finetune"] else ("pruned",)
     for backbone, source, seed in product(grid["backbones"], grid["sources"], grid["seeds"]):
+        tuned = _batchnorms(backbone, grid["finetune"])
         for batchnorm in _batchnorms(backbone, grid["batchnorm"]):
-            yield Point(backbone, source, DENSE, "", "0", seed, "dense", batchnorm)
-            if grid["finetune"]:
-                yield Point(backbone, source, DENSE, "", "0", seed, "finetuned", batchnorm)
+            stages = ("pruned", "finetuned") if batchnorm in tuned else ("pruned",)
+            for stage in stages:
+                dense = "dense" if stage == "pruned" else stage
+                yield Point(backbone, source, DENSE, "", "0", seed, dense, batchnorm)
             for criterion, allocation, sparsity, stage in product(
-                grid["criteria"], grid["allocations"], grid["sparsities"], stages
+                grid["criteria"], grid["allocations"], map(decimal, grid["sparsities"]), stages
             ):
-                yield Point(
-                    backbone, source, criterion, allocation, decimal(sparsity), seed, stage, batchnorm
-                )
+                yield Point(backbone, source, criterion, allocation, sparsity, seed, stage, batchnorm)
 
 
 def scoring(config: Mapping[str, Any], label: str, source: str, seed: int) -> str:
@@ -104,6 +103,7 @@ def _batchnorm(point: Point) -> str:
 
 
 def _batchnorms(backbone: str, wanted: list[str]) -> list[str]:
-    if ARCHITECTURES[backbone.split(".")[0]].has_batchnorm:
+    """The treatments that mean something: without BatchNorm there is nothing to recalibrate."""
+    if not wanted or ARCHITECTURES[backbone.split(".")[0]].has_batchnorm:
         return wanted
-    return [name for name in wanted if name != "recalibrate"] or ["keep"]
+    return ["keep"]

@@ -56,7 +56,7 @@ def execute(request: dict[str, Any], function: Callable[..., None] | None = None
             _call(request, function)
         except ObtransferError as error:
             return _fail(terminal, request, f"{error}\n")
-        except BaseException:
+        except Exception:
             return _fail(terminal, request, traceback.format_exc())
         finally:
             sys.stdout.flush()
