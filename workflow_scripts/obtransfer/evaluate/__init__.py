@@ -1,0 +1,1 @@
+"""Evaluation: features, accuracy with the frozen head and with a re-fitted one, BatchNorm recalibration."""

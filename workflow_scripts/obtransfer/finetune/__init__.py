@@ -1,0 +1,1 @@
+"""Fine-tuning a pruned backbone on its source task: frozen head, fixed mask, resumable."""

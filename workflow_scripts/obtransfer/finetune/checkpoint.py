@@ -1,0 +1,118 @@
+"""Where a fine-tuning run stands after an epoch: written atomically, read only when whole and of the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from obtransfer.artifacts import Artifact, read_tensors, write_tensors
+from obtransfer.errors import ObtransferError
+from obtransfer.finetune.settings import FinetuneSettings
+
+History = list[dict[str, float]]
+Mask = Mapping[str, npt.NDArray[np.bool_]]
+
+_MODEL, _MOMENTUM = "model.", "momentum."
+
+
+def fingerprint(
+    settings: FinetuneSettings,
+    mask: Mask | None,
+    tensors: Mapping[str, torch.Tensor],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    facts: Mapping[str, Any],
+) -> str:
+    """SHA-256 of all that a run depends on; two runs with the same one may share a checkpoint.
+
+    Args:
+        settings: of the run.
+        mask: parameter name to bool array, or None.
+        tensors: the weights and the head that the run starts from.
+        arrays: pixels and labels.
+        facts: anything JSON can hold: seed, normalisation, kind of device.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), dict(facts)], sort_keys=True).encode())
+    named = {f"tensor {name}": tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+    named |= {f"array {name}": array for name, array in arrays.items()}
+    named |= {f"mask {name}": np.asarray(keep) for name, keep in (mask or {}).items()}
+    for name in sorted(named):
+        array = np.ascontiguousarray(named[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, identity: str
+) -> None:
+    """Write weights, buffers, momentum and history after a finished epoch.
+
+    Args:
+        path: replaced in one step: a kill leaves the old or the new one, whole.
+        model: its state_dict is written.
+        optimizer: SGD over parameters of the model; its momentum buffers are written.
+        history: one entry a finished epoch.
+        identity: `fingerprint` of the run.
+    """
+    tensors = {_MODEL + name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        buffer = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
+        if buffer is not None:
+            tensors[_MOMENTUM + name] = buffer.detach().cpu().numpy()
+    write_tensors(path, tensors, kind="checkpoint", metadata={"fingerprint": identity, "history": history})
+
+
+def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> History:
+    """Bring model and optimiser to where the checkpoint left them, if there is one and it is this run's.
+
+    A checkpoint that is truncated, altered or another run's is told by a warning and not used: the run starts over.
+    Nothing is unpickled.
+
+    Args:
+        path: the checkpoint, which need not exist; None for no checkpoints.
+        model: changed in place when the checkpoint is used.
+        optimizer: likewise.
+        identity: `fingerprint` of this run.
+
+    Returns:
+        The history of the epochs that need not be repeated; empty to start over.
+    """
+    if path is None or not path.exists():
+        return []
+    try:
+        saved = read_tensors(path, kind="checkpoint")
+        if saved.metadata["fingerprint"] != identity:
+            raise ObtransferError(f"{path} belongs to a run with other settings, mask, seed, weights or data")
+    except (ObtransferError, OSError, KeyError) as error:
+        warnings.warn(f"Checkpoint not used, fine-tuning starts over: {error}", stacklevel=3)
+        return []
+    _restore(saved, model, optimizer)
+    history: History = saved.metadata["history"]
+    return history
+
+
+def _restore(saved: Artifact, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copy the saved tensors in; names and shapes fit, since the fingerprint covers them."""
+    model.load_state_dict(_with_prefix(saved.tensors, _MODEL))
+    momentum = _with_prefix(saved.tensors, _MOMENTUM)
+    for name, parameter in model.named_parameters():
+        if name in momentum:
+            optimizer.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device)
+
+
+def _with_prefix(tensors: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of one group, without its prefix."""
+    return {n.removeprefix(prefix): torch.from_numpy(t) for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""Task heads: fitted once, in closed form, on the features of the dense backbone, then frozen."""
