@@ -1,0 +1,144 @@
+"""Looks shared by all figures: colours, markers, fonts, and files that are the same bytes for the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from obtransfer.artifacts import atomic_path
+from obtransfer.report.prepared import DENSE
+
+DOTS_PER_INCH = 150
+FORMATS = ("png", "svg")
+GREY = "#8a8a8a"
+INK = "#222222"
+CHANCE_LINE = (0, (1, 2))
+# Okabe and Ito's colours (safe for colour-blind readers; black is kept for "dense"), then darker ones of Tol's.
+_KNOWN = {"magnitude": "#0072B2", "obd": "#E69F00", "obs": "#009E73", "random": GREY}
+_FREE = (
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#661100",
+    "#44AA99",
+    "#117733",
+    "#AA4499",
+)
+_MARKERS = ("o", "s", "^", "X", "D", "v", "P", "*", "<", ">", "h", "d", "p", "8")
+_SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.titlecolor": INK,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "figure.dpi": DOTS_PER_INCH,
+    "svg.hashsalt": "obtransfer",
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class SeriesStyle:
+    """How one series is drawn everywhere."""
+
+    color: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line style of a line figure: the pruned models of a `stage` and a `batchnorm` treatment.
+
+    `filled` says whether markers are, `band` whether the spread over tasks is drawn; the unpruned model in
+    `control_stage`, if the run has it, is a hollow mark of its own.
+    """
+
+    label: str
+    stage: str
+    batchnorm: str
+    linestyle: str = "-"
+    filled: bool = True
+    band: bool = False
+    control_stage: str = ""
+    control_label: str = ""
+    control_marker: str = "D"
+
+    def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The pruned models among rows with the summary's keys."""
+        chosen = (frame["stage"] == self.stage) & (frame["batchnorm"] == self.batchnorm)
+        return frame[chosen & (frame["criterion"] != DENSE)]
+
+    def control(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The unpruned model treated likewise."""
+        chosen = (frame["stage"] == self.control_stage) & (frame["batchnorm"] == self.batchnorm)
+        return frame[chosen & (frame["criterion"] == DENSE)]
+
+
+def plot_settings() -> AbstractContextManager[None]:
+    """The project's settings for a `with` block, on matplotlib's own defaults: a user's matplotlibrc is left out."""
+    settings: Any = {**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "Agg"}
+    return matplotlib.rc_context(settings)
+
+
+def series_styles(series: Sequence[str]) -> dict[str, SeriesStyle]:
+    """A colour and a marker for every series.
+
+    Known criteria have the same colour in every run (in their first allocation); the others take free ones in order,
+    and share colours, but not markers, only beyond ten.
+    """
+    known: dict[str, str | None] = dict(_KNOWN)
+    free = cycle(_FREE)
+    colors = {name: known.pop(name.split(", ")[0], None) or next(free) for name in series}
+    return {name: SeriesStyle(colors[name], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(series)}
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """A title over the whole figure, on as many lines as its width asks for."""
+    figure.suptitle(fill(title, width=max(20, int(figure.get_figwidth() / 0.105))))
+
+
+def message_figure(text: str) -> Figure:
+    """A small figure that says why there is nothing to draw: the list of files stays the same for every run."""
+    figure = Figure(figsize=(6, 1.6))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=INK, wrap=True)
+    return figure
+
+
+def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
+    """Write `folder/name.png` and `.svg`, atomically; equal figures give equal bytes (no date, fixed element names).
+
+    The layout is worked out once and kept, and each file is drawn once (`savefig` draws everything twice).
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    png, svg = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
+    with atomic_path(png) as partial:
+        FigureCanvasAgg(figure).print_png(partial)
+    with atomic_path(svg) as partial:
+        FigureCanvasSVG(figure).print_svg(partial, metadata={"Date": None})
+    return [png, svg]

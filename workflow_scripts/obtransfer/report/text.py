@@ -1,0 +1,112 @@
+"""The closing text of a run: where its results are, what to look at, and what it saw, in less than a screen."""
+
+from __future__ import annotations
+
+from math import isnan
+from pathlib import Path
+from textwrap import fill
+
+import pandas as pd
+
+from obtransfer.report.compare import Best, Change, best_criteria, pruning_change, shown_rows, tuning_change
+from obtransfer.report.prepared import percent, prepare
+from obtransfer.report.table import transfer_table
+
+__all__ = ["closing_text", "transfer_table"]
+
+_WIDTH = 100
+_LONGEST_TABLE = 24
+
+
+def closing_text(summary: pd.DataFrame, folder: Path | str = "results") -> str:
+    """What a run leaves on the terminal: observations, no verdicts.
+
+    Args:
+        summary: rows of `summary.csv`.
+        folder: where the results are, as the reader should see it.
+
+    Returns:
+        About forty lines at most (the table is averaged over backbones when it would be longer), ending in a newline.
+    """
+    summary = prepare(summary)
+    parts = [_pointers(summary, folder)]
+    best = best_criteria(summary)
+    if best:
+        parts += [_ranking(summary, best), _observations(summary, [b for b in best if b.stage == "pruned"])]
+        parts.append(_table(summary))
+    else:
+        parts.append("This run has no pruned model or no unseen task: nothing can be said about transfer.")
+    return "\n".join(parts) + "\n"
+
+
+def _pointers(summary: pd.DataFrame, folder: Path | str) -> str:
+    figures = Path(folder) / "figures"
+    return (
+        f"Results: {Path(folder) / 'summary.csv'} ({len(summary)} rows). Figures (PNG and SVG): {figures}\n"
+        "Start with accuracy_zero_shot, then tasks_finetuning_change: what each task gains or loses."
+    )
+
+
+def _ranking(summary: pd.DataFrame, best: list[Best]) -> str:
+    rows = shown_rows(summary)
+    tasks = rows.loc[~rows["is_source"], "task"].nunique()
+    head = (
+        f"Best criterion on unseen tasks (mean of {_count(tasks, 'task')} and "
+        f"{_count(rows['backbone'].nunique(), 'backbone')}; lead ± standard error over tasks):"
+    )
+    return "\n".join([head, *(_rank(entry) for entry in best)])
+
+
+def _rank(best: Best) -> str:
+    stage = "fine-tuned" if best.stage == "finetuned" else "pruned"
+    text = f"  {percent(best.sparsity):>4} % {stage:<10}  {best.series} {100 * best.accuracy:.1f} %"
+    if not best.runner_up:
+        return f"{text} (the only criterion)"
+    lead = f"{100 * best.difference:.1f}"
+    if isnan(best.error):
+        return f"{text}, {lead} points over {best.runner_up} (one task: no error known)"
+    text = f"{text}, {lead} ± {100 * best.error:.1f} points over {best.runner_up}"
+    return text if best.clear else f"{text}: within the standard error, no clear best"
+
+
+def _observations(summary: pd.DataFrame, best: list[Best]) -> str:
+    pruning = [(f"{percent(entry.sparsity)} %", pruning_change(summary, entry)) for entry in best]
+    tuning = [(f"{percent(entry.sparsity)} %", tuning_change(summary, entry)) for entry in best]
+    tuning.append(("unpruned", tuning_change(summary, None)))
+    first = [f"{name} {_points(change)}" for name, change in pruning if change]
+    second = [f"{name} {_points(change)} {_gained(change)}" for name, change in tuning if change]
+    lines = [
+        "Observed with the best pruned criterion: points of accuracy, unseen tasks / source (nothing is tested here)"
+    ]
+    if first:
+        lines.append(_wrapped(f"P1, pruning alone: {', '.join(first)}."))
+    if second:
+        lines.append(
+            _wrapped(f"P2, then fine-tuning on the source (unseen tasks that gain): {', '.join(second)}.")
+        )
+    return "\n".join(lines)
+
+
+def _points(change: Change) -> str:
+    unseen, source = change.unseen_after - change.unseen_before, change.source_after - change.source_before
+    return f"{100 * unseen:+.1f} / {100 * source:+.1f}".replace("-", "−")
+
+
+def _gained(change: Change) -> str:
+    return f"({change.num_gained} of {change.num_tasks})"
+
+
+def _table(summary: pd.DataFrame) -> str:
+    detailed = transfer_table(summary)
+    title = "Mean accuracy on unseen tasks (%), frozen dense head; a → b: before → after fine-tuning on the source"
+    if detailed.count("\n") - 1 <= _LONGEST_TABLE:
+        return f"{title}\n{detailed}"
+    return f"{title}\n{transfer_table(summary, by_backbone=False)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
