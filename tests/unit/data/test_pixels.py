@@ -1,0 +1,57 @@
+"""Batches: normalisation, order, and selecting a split."""
+
+import numpy as np
+import pytest
+from obtransfer.artifacts import Artifact
+from obtransfer.data.pixels import batches, select, to_batch
+from obtransfer.errors import ObtransferError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, size=(7, 4, 5, 3), dtype=np.uint8)
+MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+
+
+def test_to_batch_is_the_formula_channels_first() -> None:
+    batch = to_batch(PIXELS, MEAN, STD)
+    expected = ((PIXELS / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
+    assert tuple(batch.shape) == (7, 3, 4, 5)
+    assert batch.is_contiguous()
+    np.testing.assert_allclose(batch.numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_to_batch_takes_read_only_pixels_and_changes_none() -> None:
+    pixels = PIXELS.copy()
+    pixels.setflags(write=False)
+    to_batch(pixels, MEAN, STD).zero_()
+    np.testing.assert_array_equal(pixels, PIXELS)
+
+
+def test_to_batch_refuses_what_is_not_an_image() -> None:
+    with pytest.raises(ObtransferError, match=r"float32 \[7, 4, 5, 3\]"):
+        to_batch(PIXELS.astype(np.float32), MEAN, STD)
+    with pytest.raises(ObtransferError, match=r"\[4, 5, 3\]"):
+        to_batch(PIXELS[0], MEAN, STD)
+
+
+def test_batches_cover_everything_in_order() -> None:
+    labels = np.arange(7)
+    parts = list(batches(PIXELS, labels, mean=MEAN, std=STD, batch_size=3))
+    assert [len(y) for _, y in parts] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate([y.numpy() for _, y in parts]), labels)
+    whole = to_batch(PIXELS, MEAN, STD).numpy()
+    np.testing.assert_array_equal(np.concatenate([x.numpy() for x, _ in parts]), whole)
+
+
+def test_select_takes_one_split_and_refuses_an_empty_one() -> None:
+    tensors = {
+        "pixels": PIXELS,
+        "labels": np.arange(7),
+        "split": np.array([0, 3, 0, 3, 3, 0, 1], dtype=np.uint8),
+    }
+    artifact = Artifact(tensors, {"task": "upper"}, "")
+    pixels, labels = select(artifact, "test")
+    np.testing.assert_array_equal(labels, [1, 3, 4])
+    np.testing.assert_array_equal(pixels, PIXELS[[1, 3, 4]])
+    with pytest.raises(ObtransferError, match=r"'validation' of task 'upper' has no images.*'test': 3"):
+        select(artifact, "validation")
+    with pytest.raises(ObtransferError, match=r"'val'.*train, calibration, validation, test"):
+        select(artifact, "val")

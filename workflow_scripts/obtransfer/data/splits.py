@@ -1,0 +1,57 @@
+"""The four splits of a task, and the images that carry them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from obtransfer.errors import ObtransferError
+
+SPLITS = ("train", "calibration", "validation", "test")
+
+
+@dataclass(frozen=True)
+class TaskImages:
+    """Images of one task.
+
+    Attributes:
+        pixels: uint8 [N, H, W, 3].
+        labels: int64 [N], index in `classes`.
+        split: uint8 [N], index in `SPLITS`.
+        classes: names of the classes.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    classes: tuple[str, ...]
+
+
+def checked_counts(images_per_class: Mapping[str, int]) -> dict[str, int]:
+    """The number of images per class of every split, in the order of `SPLITS`.
+
+    Splits that are not named get none.
+
+    Raises:
+        ObtransferError: a split that does not exist, or a count that is not a non-negative integer; all at once.
+    """
+    problems = [f"unknown split {name!r}" for name in images_per_class if name not in SPLITS]
+    problems += [
+        f"{name}: {count!r} is not a non-negative integer"
+        for name, count in images_per_class.items()
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0
+    ]
+    if problems:
+        raise ObtransferError(f"images per class: {'; '.join(problems)}. Splits are {', '.join(SPLITS)}")
+    return {name: int(images_per_class.get(name, 0)) for name in SPLITS}
+
+
+def split_index(split: str) -> int:
+    """Index of a split in `SPLITS`.
+
+    Raises:
+        ObtransferError: no such split.
+    """
+    if split not in SPLITS:
+        raise ObtransferError(f"split {split!r} does not exist: choose one of {', '.join(SPLITS)}")
+    return SPLITS.index(split)

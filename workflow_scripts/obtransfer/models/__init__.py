@@ -1,0 +1,1 @@
+"""Backbones: building, loading, naming the prunable weights, downloading."""
