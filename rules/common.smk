@@ -73,7 +73,9 @@ def suite(wildcards):
 def known(entries, name, what):
     """The entry called `name`; a name that does not exist is told with those that do."""
     if name not in entries:
-        raise WorkflowError(f"no {what} is called {name!r}; there are: {', '.join(entries)}")
+        raise WorkflowError(
+            f"no {what} is called {name!r}; there are: {', '.join(entries)}"
+        )
     return entries[name]
 
 
@@ -84,7 +86,9 @@ def backbone_entry(wildcards):
 
 def backbone_code(wildcards):
     """Digest of the code that fetches and converts this backbone."""
-    return source_digest("download_pretrained", known(BACKBONES, wildcards.backbone, "backbone").convert)
+    return source_digest(
+        "download_pretrained", known(BACKBONES, wildcards.backbone, "backbone").convert
+    )
 
 
 def task_loader(wildcards):
@@ -104,7 +108,9 @@ def estimator_function(wildcards):
 
 def estimator_code(wildcards):
     """Digest of the code that this estimator runs."""
-    return source_digest("compute_curvature", known(ESTIMATORS, wildcards.estimator, "estimator"))
+    return source_digest(
+        "compute_curvature", known(ESTIMATORS, wildcards.estimator, "estimator")
+    )
 
 
 def scoring_settings(wildcards):
@@ -117,7 +123,11 @@ def scoring_settings(wildcards):
 
 def scoring_seed(wildcards):
     """The seed that `scoring` ends with, where it has one."""
-    return int(wildcards.scoring.rpartition("seed_")[2]) if "seed_" in wildcards.scoring else 0
+    return (
+        int(wildcards.scoring.rpartition("seed_")[2])
+        if "seed_" in wildcards.scoring
+        else 0
+    )
 
 
 def score_function(wildcards):
@@ -158,10 +168,18 @@ def allocation_code(wildcards):
 
 def evaluations_of_grid(wildcards):
     """Every evaluation the summary reads, once."""
-    paths = {grid.evaluation(config, point, name) for point in grid.points(config) for name in config["suites"]}
+    paths = {
+        grid.evaluation(config, point, name)
+        for point in grid.points(config)
+        for name in config["suites"]
+    }
     return [RESULTS / path for path in sorted(paths)]
 
 
 def grid_settings(wildcards):
     """The part of the configuration that decides which rows the summary has."""
-    return {key: config[key] for key in ("grid", "criteria", "suites") if key in config}
+    return {
+        key: config[key]
+        for key in ("results", "grid", "criteria", "suites")
+        if key in config
+    }

@@ -7,9 +7,13 @@ rule compute_curvature:
         curvature=RESULTS
         / "curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.safetensors",
     log:
-        RESULTS / "logs/compute_curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.log",
+        RESULTS
+        / "logs/compute_curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.log",
     benchmark:
-        RESULTS / "benchmarks/compute_curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.tsv"
+        RESULTS
+        / "benchmarks/compute_curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         settings=config["curvature"],
         code=estimator_code,

@@ -5,6 +5,8 @@ rule prepare_task:
         RESULTS / "logs/prepare_task/{task}.log",
     benchmark:
         RESULTS / "benchmarks/prepare_task/{task}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         loader=task_loader,
         data=config["data"],
@@ -23,6 +25,8 @@ rule fit_head:
         RESULTS / "logs/fit_head/{backbone}/{task}.log",
     benchmark:
         RESULTS / "benchmarks/fit_head/{backbone}/{task}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         alpha=config["heads"]["alpha"],
         batch_size=config["evaluate"]["batch_size"],

@@ -10,7 +10,10 @@ rule evaluate_pruned:
     log:
         RESULTS / "logs/evaluate_pruned/{backbone}/{state}/{batchnorm}/{suite}.log",
     benchmark:
-        RESULTS / "benchmarks/evaluate_pruned/{backbone}/{state}/{batchnorm}/{suite}.tsv"
+        RESULTS
+        / "benchmarks/evaluate_pruned/{backbone}/{state}/{batchnorm}/{suite}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         alpha=config["heads"]["alpha"],
         batch_size=config["evaluate"]["batch_size"],
@@ -21,14 +24,20 @@ rule evaluate_pruned:
 
 use rule evaluate_pruned as evaluate_finetuned with:
     input:
-        weights=RESULTS / "finetuned/{backbone}/{state}/{batchnorm}/{tuning}.safetensors",
+        weights=RESULTS
+        / "finetuned/{backbone}/{state}/{batchnorm}/{tuning}.safetensors",
         mask=[],
         recalibration=[],
         tasks=suite_tasks,
         heads=suite_heads,
     output:
-        accuracies=RESULTS / "evaluations/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.csv",
+        accuracies=RESULTS
+        / "evaluations/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.csv",
     log:
-        RESULTS / "logs/evaluate_finetuned/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.log",
+        RESULTS
+        / "logs/evaluate_finetuned/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.log",
     benchmark:
-        RESULTS / "benchmarks/evaluate_finetuned/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.tsv"
+        RESULTS
+        / "benchmarks/evaluate_finetuned/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.tsv"
+    conda:
+        "../envs/steps.yaml"

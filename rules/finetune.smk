@@ -9,9 +9,13 @@ rule finetune:
         finetuned=RESULTS
         / "finetuned/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.safetensors",
     log:
-        RESULTS / "logs/finetune/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.log",
+        RESULTS
+        / "logs/finetune/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.log",
     benchmark:
-        RESULTS / "benchmarks/finetune/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.tsv"
+        RESULTS
+        / "benchmarks/finetune/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         settings=config["finetune"],
         code=source_digest("finetune"),

@@ -5,6 +5,8 @@ rule download_pretrained:
         RESULTS / "logs/download_pretrained/{backbone}.log",
     benchmark:
         RESULTS / "benchmarks/download_pretrained/{backbone}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         entry=backbone_entry,
         code=backbone_code,

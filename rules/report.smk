@@ -7,9 +7,10 @@ rule summarise:
         RESULTS / "logs/summarise.log",
     benchmark:
         RESULTS / "benchmarks/summarise.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         settings=grid_settings,
-        results=str(RESULTS),
         code=source_digest("summarise"),
     script:
         "../workflow_scripts/summarise.py"
@@ -25,6 +26,8 @@ rule figures:
         RESULTS / "logs/figures.log",
     benchmark:
         RESULTS / "benchmarks/figures.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         code=source_digest("figures"),
     script:

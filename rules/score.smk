@@ -8,6 +8,8 @@ rule compute_scores:
         RESULTS / "logs/compute_scores/{backbone}/{scoring}.log",
     benchmark:
         RESULTS / "benchmarks/compute_scores/{backbone}/{scoring}.tsv"
+    conda:
+        "../envs/steps.yaml"
     params:
         score=score_function,
         damping=score_damping,

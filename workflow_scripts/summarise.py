@@ -6,11 +6,11 @@ from typing import Any
 from obtransfer.step import run_step
 
 
-def summarise(summary: Path, *, results: str, settings: dict[str, Any]) -> None:
+def summarise(summary: Path, *, settings: dict[str, Any]) -> None:
     """Write `summary`, a plain CSV with one row per model of the grid, task and head."""
     from obtransfer.report.summary import write_summary
 
-    write_summary(summary, Path(results), settings)
+    write_summary(summary, Path(settings["results"]), settings)
 
 
 if "snakemake" in globals():

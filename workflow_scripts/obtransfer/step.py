@@ -56,7 +56,7 @@ def execute(request: dict[str, Any], function: Callable[..., None] | None = None
             _call(request, function)
         except ObtransferError as error:
             return _fail(terminal, request, f"{error}\n")
-        except Exception:
+        except Exception:  # noqa: BLE001  the one place where anything unforeseen must become a log and a status
             return _fail(terminal, request, traceback.format_exc())
         finally:
             sys.stdout.flush()
