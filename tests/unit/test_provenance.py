@@ -32,14 +32,21 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    forget()
     return tmp_path
+
+
+def forget() -> None:
+    """Digests are kept for the life of a process: files do not change while a DAG is built."""
+    provenance._scan.cache_clear()
+    source_digest.cache_clear()
 
 
 def digest_after(tree: Path, name: str, old: str, new: str) -> str:
     path = tree / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    provenance._scan.cache_clear()
+    forget()
     return source_digest("step")
 
 

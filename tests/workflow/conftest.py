@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "rules", "workflow_scripts", "resources", "profiles")
@@ -118,10 +119,16 @@ def fresh(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def completed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project in which everything has run; not to be changed."""
-    project = _create(tmp_path_factory.mktemp("workflow") / "completed")
-    project.snakemake()
-    return project
+    """A project in which everything has run, one for all of pytest's workers; not to be changed."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "completed"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "results/summary.txt").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _create(folder).snakemake()
+    return Project(folder)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_the_damping_of_one_criterion_reruns_its_scores_and_what_follows(copy: P
 
 
 def test_an_edited_function_of_the_curvature_reruns_it_and_what_follows(copy: Project) -> None:
-    copy.edit("workflow_scripts/obtransfer/curvature/compute.py", "import", "UNUSED = 1\nimport")
+    copy.edit("workflow_scripts/obtransfer/curvature/compute.py", "\ndef ", "\nUNUSED = 1\n\n\ndef ")
     jobs = set(REPORT)
     for backbone in BACKBONES:
         jobs |= {f"curvature/{backbone}/upper/seed_0/ggn.{s}.safetensors" for s in ("diagonal", "block8")}
@@ -143,7 +143,7 @@ def test_an_edited_function_of_the_curvature_reruns_it_and_what_follows(copy: Pr
 
 
 def test_an_edited_criterion_reruns_that_criterion_only(copy: Project) -> None:
-    copy.edit("workflow_scripts/obtransfer/scores/obs.py", "\nfrom", "\nUNUSED = 1\nfrom")
+    copy.edit("workflow_scripts/obtransfer/scores/obs.py", "\ndef ", "\nUNUSED = 1\n\n\ndef ")
     jobs = set(REPORT)
     for backbone in BACKBONES:
         jobs |= {f"scores/{backbone}/obs/upper/seed_0.safetensors"}

@@ -9,8 +9,27 @@ from obtransfer.errors import ObtransferError
 COUNTS = {"train": 40, "calibration": 20, "validation": 10, "test": 50}
 
 
+FIRST_IMAGE = """
+     0  0  5 13  9  1  0  0
+     0  0 13 15 10 15  5  0
+     0  3 15  2  0 11  8  0
+     0  4 12  0  0  8  8  0
+     0  5  8  0  0  9  8  0
+     0  4 11  0  1 12  7  0
+     0  2 14  5 10 12  0  0
+     0  0  6 13 10  0  0  0
+"""  # a zero, as scikit-learn's documentation shows it
+
+
+def test_images_and_counts_are_those_documented() -> None:
+    pixels, labels = digits._unique_digits()
+    np.testing.assert_array_equal(pixels[0], np.array(FIRST_IMAGE.split(), dtype=int).reshape(8, 8))
+    assert labels[0] == 0
+    np.testing.assert_array_equal(np.bincount(labels), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+
+
+@pytest.mark.slow
 def test_images_are_those_of_scikit_learn() -> None:
-    pytest.importorskip("sklearn")
     from sklearn.datasets import load_digits
 
     bunch = load_digits()

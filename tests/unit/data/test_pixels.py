@@ -18,6 +18,7 @@ def test_to_batch_is_the_formula_channels_first() -> None:
     np.testing.assert_allclose(batch.numpy(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
 def test_to_batch_takes_read_only_pixels_and_changes_none() -> None:
     pixels = PIXELS.copy()
     pixels.setflags(write=False)
