@@ -20,7 +20,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or newer is needed, but python3 is $(python3 --version 2>&1 || echo absent). Install one, or name it: make env PYTHON=/path/to/python3.12"
+    fail "Python 3.11 or newer is needed, but python3 is $(python3 --version 2>/dev/null || echo absent). Install one, or name it: make env PYTHON=/path/to/python3.12"
 }
 
 uv_command() {

@@ -15,6 +15,7 @@ _NOT_FOLLOWED = {"obtransfer.registry"}
 _PACKAGES = ("numpy", "torch", "timm", "safetensors")
 
 
+@cache
 def source_digest(*names: str) -> str:
     """Digest of the code that the named first-party modules run, their first-party imports included.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from obtransfer.errors import ObtransferError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_STEM_CHANNELS = 64  # timm's
 
 
 def miniresnet() -> nn.Module:
@@ -20,10 +23,11 @@ def miniresnet() -> nn.Module:
     from timm.models.resnet import BasicBlock, ResNet
     from torch import nn
 
+    block: Any = BasicBlock  # timm's annotation asks for an instance, its code for the class
     model: nn.Module = ResNet(
-        BasicBlock, (1, 1, 1, 1), channels=(32, 64, 96, 128), num_classes=0, zero_init_last=False
+        block, (1, 1, 1, 1), channels=(32, 64, 96, 128), num_classes=0, zero_init_last=False
     )
-    model.conv1 = nn.Conv2d(3, model.conv1.out_channels, kernel_size=3, stride=2, padding=1, bias=False)
+    model.conv1 = nn.Conv2d(3, _STEM_CHANNELS, kernel_size=3, stride=2, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     return model
 
