@@ -101,11 +101,6 @@ def task_code(wildcards):
     return source_digest("prepare_task", known(TASKS, wildcards.task, "task"))
 
 
-def estimator_function(wildcards):
-    """The estimator's name in the registry, resolved."""
-    return known(ESTIMATORS, wildcards.estimator, "estimator")
-
-
 def estimator_code(wildcards):
     """Digest of the code that this estimator runs."""
     return source_digest(

@@ -1,7 +1,7 @@
 """Everything that has a name: plain strings, resolved on use, so that building the DAG imports nothing heavy.
 
-Only the workflow's rules and the configuration's checks read this module. Steps get the entry they need as a
-parameter, so that a new line here reruns nothing that exists.
+The rules read this module and hand each step the entry it needs, or the digest of the code behind it; the module itself
+is left out of every digest, so that a new line here reruns nothing that exists.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Architecture:
-    """`build()` returns the network without classifier, features [B, D]."""
+    """What the grid must know of a network (`obtransfer.models.build`) without building it."""
 
-    build: str
     has_batchnorm: bool
 
 
@@ -67,8 +66,8 @@ TASKS: dict[str, str] = {name: "obtransfer.data.glyphs:load" for name in _GLYPHS
 }
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "miniresnet": Architecture("obtransfer.models.build:miniresnet", has_batchnorm=True),
-    "minivit": Architecture("obtransfer.models.build:minivit", has_batchnorm=False),
+    "miniresnet": Architecture(has_batchnorm=True),
+    "minivit": Architecture(has_batchnorm=False),
 }
 
 
@@ -83,10 +82,10 @@ BACKBONES: dict[str, Backbone] = {
     name: _mini(name, sha256)
     for name, sha256 in {
         "miniresnet.supervised": "82e6ff01e68e1eb93a3ae5f9761c7127b11292495ce1ea2bd6efff8121b1730c",
-        "miniresnet.mocov2": "def019566edef5db158db8a1fc5669072a6923c294217cdf5cd97228a33fedbc",
+        "miniresnet.mocov2": "4a86667aa595b83682fd6c134a08baf5a9baad886c51af537025186f3ca8e631",
         "miniresnet.dino": "2144b4e031383172a3dd096bdf471b5cf6a7b030a7bb9a3db49790552658b697",
-        "minivit.supervised": "2cf96057f0849e637997fb541958ff45d2a3e2bbfbc09e4019644d83608b68d1",
-        "minivit.mocov2": "26e0b3a674741901c48237a6744d53143f1d3d2b7270bcf416f81c42a885c4a7",
+        "minivit.supervised": "9223be765f2b376a297f61ba3afd4395809a179471817c6aa66fc94917787011",
+        "minivit.mocov2": "cfa85833eb19b9f06713f9aee63c233682a47b23da8c2f905b2a5e18355d5684",
         "minivit.dino": "a019f35c4c293c3dd7317b8d1b95bc21164c570e4c3c5e2a5ba1e695f3ec0b7c",
     }.items()
 }

@@ -15,12 +15,8 @@ from obtransfer.curvature.frozen import on_loan
 from obtransfer.curvature.layers import select_layers
 from obtransfer.curvature.operands import Operands
 from obtransfer.errors import ObtransferError
+from obtransfer.registry import ESTIMATORS
 from obtransfer.resolve import resolve
-
-ESTIMATORS: dict[str, str] = {
-    "ggn": "obtransfer.curvature.ggn:output_vectors",
-    "empirical_fisher": "obtransfer.curvature.empirical_fisher:output_vectors",
-}
 
 OutputVectors = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, K], labels [B]) -> [S, B, K]: what an estimator is."""
@@ -73,7 +69,7 @@ def compute_curvature(
         head_weight: W [K, D].
         head_bias: b [K].
         batches: (images [B, 3, H, W], labels [B]); moved to the model's device; gone through once.
-        estimator: a key of ESTIMATORS.
+        estimator: a key of `obtransfer.registry.ESTIMATORS`.
         structure: `diagonal` or `block`.
         block_size: B, used by `block`.
         parameters: names of Conv2d and Linear weights; None for all of them.

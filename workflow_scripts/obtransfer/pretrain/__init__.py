@@ -1,0 +1,1 @@
+"""Pre-training of the small backbones that ship with the project: one file per method."""

@@ -1,0 +1,77 @@
+"""What ships: fp16 weights and a card that says how they were made and how good they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from obtransfer.artifacts import atomic_path
+from obtransfer.pretrain.loop import MEAN, STD
+from obtransfer.pretrain.quality import IMAGES_PER_CLASS, pretraining_mean, ridge_accuracies
+from obtransfer.pretrain.recipes import Recipe
+
+VIEWS = (
+    "The views of a self-supervised method are different renderings of the same glyph in the same font (other warp, "
+    "size, position, colours, background, noise): stronger than the method's standard augmentation, and so a mild "
+    "form of supervision."
+)
+
+OPTIMISERS = {
+    False: "AdamW; linear warm-up, then a cosine to zero",
+    True: "Muon for the backbone's linear layers, AdamW for the rest; linear warm-up, then a cosine to zero",
+}
+
+
+def export(
+    folder: Path,
+    name: str,
+    backbone: nn.Module,
+    recipe: Recipe,
+    spent: Mapping[str, Any],
+    *,
+    seed: int,
+    load: Any,
+) -> dict[str, Any]:
+    """Writes `<name>.safetensors` and `<name>.json`; returns the card.
+
+    The accuracies are those of the written file, read back by `load(path)`, not of the weights in memory.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    path = folder / f"{name}.safetensors"
+    state = {
+        key: (value.to(torch.float16) if value.is_floating_point() else value).contiguous()
+        for key, value in backbone.state_dict().items()
+    }
+    with atomic_path(path) as partial:
+        save_file(state, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)
+    accuracies = ridge_accuracies(load(path), MEAN, STD)
+    architecture, method = name.split(".")
+    card = {
+        "name": name,
+        "architecture": architecture,
+        "pretraining": method,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "mean": MEAN,
+        "std": STD,
+        "input_size": 32,
+        "data": "glyphs of ten tasks rendered from matplotlib's fonts (obtransfer.data.glyphs.PRETRAINING_TASKS)",
+        "views": VIEWS,
+        "recipe": asdict(recipe) | {"seed": seed, "optimiser": OPTIMISERS[recipe.muon]},
+        "spent": {key: round(value, 1) for key, value in spent.items()},
+        "ridge_accuracy": {key: round(value, 4) for key, value in accuracies.items()},
+        "mean_ridge_accuracy_pretraining_tasks": round(pretraining_mean(accuracies), 4),
+        "ridge_images_per_class": IMAGES_PER_CLASS,
+    }
+    with atomic_path(folder / f"{name}.json") as partial:
+        partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return card
