@@ -127,7 +127,11 @@ BAD = [
     ("grid", None, "grid: got nothing; needed a mapping (every combination of these is computed)"),
     ("grid.seeds", 0, "grid.seeds: got 0; needed a list (each chooses ..."),
     ("grid.finetune", True, "grid.finetune: got true; needed a list (..."),
-    ("grid.finetune", ["trained"], "grid.finetune[0]: got the text 'trained'; needed one of keep, recalibrate"),
+    (
+        "grid.finetune",
+        ["trained"],
+        "grid.finetune[0]: got the text 'trained'; needed one of keep, recalibrate",
+    ),
     (
         "heads.alpha",
         "1e-4",

@@ -25,7 +25,11 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / "bin" / tool).symlink_to(found)
     stub(tmp_path, "python3", f'exec {sys.executable} "$@"')
     stub(tmp_path, "df", 'echo header; echo "/dev/x 1 1 99999999 1% /"')
-    stub(tmp_path, "uv", 'echo "$@" >> uv.calls; if [ "$1" = venv ]; then mkdir -p .venv/bin; touch .venv/bin/python; chmod +x .venv/bin/python; fi')
+    stub(
+        tmp_path,
+        "uv",
+        'echo "$@" >> uv.calls; if [ "$1" = venv ]; then mkdir -p .venv/bin; touch .venv/bin/python; chmod +x .venv/bin/python; fi',
+    )
     return tmp_path
 
 
@@ -75,7 +79,9 @@ def test_an_old_python_is_named(folder: Path) -> None:
     stub(folder, "python3", 'if [ "$1" = --version ]; then echo Python 3.9.2; else exit 1; fi')
     done = create(folder)
     assert done.returncode == 1
-    assert "Python 3.11 or newer is needed, but python3 is Python 3.9.2" in done.stderr and calls(folder) == []
+    assert (
+        "Python 3.11 or newer is needed, but python3 is Python 3.9.2" in done.stderr and calls(folder) == []
+    )
 
 
 def test_no_python_at_all(folder: Path) -> None:
@@ -101,11 +107,16 @@ def test_no_network_is_told_and_the_next_call_tries_again(folder: Path) -> None:
 
 
 def test_pinned_lists_name_no_index_and_agree() -> None:
-    lists = {name: (ROOT / "envs" / name).read_text() for name in ("requirements.txt", "requirements-dev.txt", "uv.txt")}
+    lists = {
+        name: (ROOT / "envs" / name).read_text()
+        for name in ("requirements.txt", "requirements-dev.txt", "uv.txt")
+    }
     for text in lists.values():
         assert "://" not in text and "--index" not in text and "--hash=sha256:" in text
     pins = {line.split(" \\")[0] for line in lists["requirements.txt"].splitlines() if "==" in line}
-    assert pins <= {line.split(" \\")[0] for line in lists["requirements-dev.txt"].splitlines() if "==" in line}
+    assert pins <= {
+        line.split(" \\")[0] for line in lists["requirements-dev.txt"].splitlines() if "==" in line
+    }
 
 
 def test_the_conda_file_has_the_same_versions() -> None:

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "resources", "profiles")
+PARTS = ("Snakefile", "rules", "workflow_scripts", "resources", "profiles", "envs")
 BACKBONES = ("miniresnet.supervised", "minivit.dino")
 CONFIG: dict[str, Any] = {
     "results": "results",

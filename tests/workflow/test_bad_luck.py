@@ -23,7 +23,9 @@ MASK = f"masks/{BACKBONE}/{STATE}.safetensors"
 
 
 def unlock(project: Project) -> None:
-    subprocess.run(["python", "workflow_scripts/unlock.py"], cwd=project.folder, check=True, capture_output=True)
+    subprocess.run(
+        ["python", "workflow_scripts/unlock.py"], cwd=project.folder, check=True, capture_output=True
+    )
 
 
 def processes_of(project: Project) -> list[int]:
@@ -115,7 +117,11 @@ def test_a_wrong_checksum_names_expected_and_found(fresh: Project) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     done = fresh.snakemake(f"results/pretrained/{BACKBONE}.safetensors", check=False)
-    assert done.returncode != 0 and "SHA-256 should be" in done.stderr and f"{BACKBONE}.safetensors" in done.stderr
+    assert (
+        done.returncode != 0
+        and "SHA-256 should be" in done.stderr
+        and f"{BACKBONE}.safetensors" in done.stderr
+    )
     assert not list(fresh.folder.glob("results/pretrained/*"))
 
 
@@ -128,15 +134,26 @@ def test_missing_weights_are_named(fresh: Project) -> None:
 @pytest.mark.parametrize(
     "target, message",
     [
-        ("pretrained/miniresnet.moco.safetensors", "no backbone is called 'miniresnet.moco'; there are: miniresnet.s"),
+        (
+            "pretrained/miniresnet.moco.safetensors",
+            "no backbone is called 'miniresnet.moco'; there are: miniresnet.s",
+        ),
         ("tasks/uper.safetensors", "no task is called 'uper'; there are: upper"),
-        (f"scores/{BACKBONE}/obx/upper/seed_0.safetensors", "no criterion is called 'obx'; there are: magnitude"),
-        (f"masks/{BACKBONE}/magnitude/globl/sparsity_0.5.safetensors", "no allocation is called 'globl'; there are"),
+        (
+            f"scores/{BACKBONE}/obx/upper/seed_0.safetensors",
+            "no criterion is called 'obx'; there are: magnitude",
+        ),
+        (
+            f"masks/{BACKBONE}/magnitude/globl/sparsity_0.5.safetensors",
+            "no allocation is called 'globl'; there are",
+        ),
         (f"evaluations/{BACKBONE}/dense/keep/al.csv", "no suite is called 'al'; there are: all"),
         (f"curvature/{BACKBONE}/upper/seed_0/fisher.diagonal.safetensors", "no estimator is called 'fisher'"),
     ],
 )
-def test_unknown_names_in_targets_are_told_with_those_that_exist(fresh: Project, target: str, message: str) -> None:
+def test_unknown_names_in_targets_are_told_with_those_that_exist(
+    fresh: Project, target: str, message: str
+) -> None:
     done = fresh.snakemake("--dry-run", f"results/{target}", check=False)
     assert done.returncode != 0 and message in done.stdout + done.stderr
 
