@@ -169,6 +169,8 @@ def test_a_deleted_mask_is_made_again_when_asked_for(copy: Project) -> None:
     (copy.folder / "results" / mask).unlink()
     assert copy.jobs() == set()  # what follows is there, and the mask would be the same
     assert copy.jobs(f"results/{mask}") == {mask}
+    copy.snakemake(f"results/{mask}")
+    assert copy.jobs() == set()
 
 
 def test_one_evaluation_by_path_on_an_empty_results_folder(fresh: Project) -> None:
