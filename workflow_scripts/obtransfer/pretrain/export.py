@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ VIEWS = (
     "size, position, colours, background, noise): stronger than the method's standard augmentation, and so a mild "
     "form of supervision."
 )
-
+HELD_OUT = (
+    "Other renderings (disjoint random streams) of the same glyphs and fonts for the ten tasks of pre-training; hebrew, "
+    "shapes and handwritten were never seen in any form."
+)
 OPTIMISERS = {
     False: "AdamW; linear warm-up, then a cosine to zero",
     True: "Muon for the backbone's linear layers, AdamW for the rest; linear warm-up, then a cosine to zero",
@@ -36,7 +40,7 @@ def export(
     spent: Mapping[str, Any],
     *,
     seed: int,
-    load: Any,
+    load: Callable[[Path], nn.Module],
 ) -> dict[str, Any]:
     """Writes `<name>.safetensors` and `<name>.json`; returns the card.
 
@@ -65,11 +69,13 @@ def export(
         "std": STD,
         "input_size": 32,
         "data": "glyphs of ten tasks rendered from matplotlib's fonts (obtransfer.data.glyphs.PRETRAINING_TASKS)",
-        "views": VIEWS,
+        "views": VIEWS if method != "supervised" else "one rendering",
+        "versions": {package: version(package) for package in ("torch", "timm", "numpy", "matplotlib")},
         "recipe": asdict(recipe) | {"seed": seed, "optimiser": OPTIMISERS[recipe.muon]},
         "spent": {key: round(value, 1) for key, value in spent.items()},
         "ridge_accuracy": {key: round(value, 4) for key, value in accuracies.items()},
         "mean_ridge_accuracy_pretraining_tasks": round(pretraining_mean(accuracies), 4),
+        "ridge_images": HELD_OUT,
         "ridge_images_per_class": IMAGES_PER_CLASS,
     }
     with atomic_path(folder / f"{name}.json") as partial:
