@@ -83,9 +83,9 @@ BACKBONES: dict[str, Backbone] = {
     for name, sha256 in {
         "miniresnet.supervised": "82e6ff01e68e1eb93a3ae5f9761c7127b11292495ce1ea2bd6efff8121b1730c",
         "miniresnet.mocov2": "4a86667aa595b83682fd6c134a08baf5a9baad886c51af537025186f3ca8e631",
-        "miniresnet.dino": "2144b4e031383172a3dd096bdf471b5cf6a7b030a7bb9a3db49790552658b697",
+        "miniresnet.dino": "75b6f955569aa13c4cc63040800d2f99d34ed99db04749a65830de477998491a",
         "minivit.supervised": "9223be765f2b376a297f61ba3afd4395809a179471817c6aa66fc94917787011",
         "minivit.mocov2": "cfa85833eb19b9f06713f9aee63c233682a47b23da8c2f905b2a5e18355d5684",
-        "minivit.dino": "a019f35c4c293c3dd7317b8d1b95bc21164c570e4c3c5e2a5ba1e695f3ec0b7c",
+        "minivit.dino": "6bb4a4ba513eb44dd2d647510ff3886f099c31d1b8bb52a4b30c026a3820509a",
     }.items()
 }
