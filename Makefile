@@ -18,12 +18,12 @@ env-dev: # what tests and linters need on top
 
 demo: env ## environment, then the whole default grid on the embedded data: figures in results/
 	@$(RUN) python workflow_scripts/unlock.py
-	@$(RUN) snakemake --cores $(CORES)
+	@$(RUN) snakemake --cores $(CORES) --quiet rules
 	@cat results/summary.txt
 
 large: env ## the larger grid: several sources and seeds (hours)
 	@$(RUN) python workflow_scripts/unlock.py
-	@$(RUN) snakemake --cores $(CORES) --configfile resources/configs/large.yaml
+	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/large.yaml
 
 test: env-dev ## environment, then all tests
 	@$(RUN) python -m pytest -n $(CORES)
