@@ -27,12 +27,15 @@ def load_pruned(
         The network in evaluation mode, and the backbone's metadata with `density`: the kept fraction of its prunable
         weights.
     """
+    import torch
+
     from obtransfer.data.pixels import select
     from obtransfer.evaluate.batchnorm import recalibrate_batchnorm
     from obtransfer.masks.apply import apply_mask
     from obtransfer.models.load import load_backbone
 
     model, card = load_backbone(weights)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  torch's stubs lack it
     card.setdefault("density", 1.0)
     if mask:
         kept = read_mask(mask)

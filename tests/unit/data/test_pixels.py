@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from obtransfer.artifacts import Artifact
 from obtransfer.data.pixels import batches, select, to_batch
 from obtransfer.errors import ObtransferError
@@ -14,7 +15,7 @@ def test_to_batch_is_the_formula_channels_first() -> None:
     batch = to_batch(PIXELS, MEAN, STD)
     expected = ((PIXELS / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
     assert tuple(batch.shape) == (7, 3, 4, 5)
-    assert batch.is_contiguous()
+    assert batch.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(batch.numpy(), expected, rtol=0, atol=1e-6)
 
 

@@ -30,7 +30,7 @@ def to_batch(
         device: where the batch goes.
 
     Returns:
-        float32 [B, 3, H, W], contiguous.
+        float32 [B, 3, H, W], channels last in memory, as convolutions like it on the CPU.
 
     Raises:
         ObtransferError: pixels of another type or shape.
@@ -42,10 +42,9 @@ def to_batch(
             f"pixels must be uint8 [B, H, W, 3], but are {pixels.dtype} {list(pixels.shape)}"
         )
     writable = pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy()
-    images = torch.from_numpy(writable).to(device).permute(0, 3, 1, 2).to(torch.float32)
-    centre = torch.tensor(mean, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    spread = torch.tensor(std, dtype=torch.float32, device=device).view(1, 3, 1, 1)
-    return ((images / 255 - centre) / spread).contiguous()
+    images = torch.from_numpy(writable).to(device).to(torch.float32)
+    centre, spread = (torch.tensor(numbers, dtype=torch.float32, device=device) for numbers in (mean, std))
+    return images.div_(255).sub_(centre).div_(spread).permute(0, 3, 1, 2)
 
 
 def select(artifact: Artifact, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ def extract_features(
     with evaluation_mode(model), torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
             batch = to_batch(pixels[start : start + batch_size], mean, std, device)
-            parts.append(_features(model, batch.contiguous(memory_format=torch.channels_last)))
+            parts.append(_features(model, batch))
             if progress is not None:
                 progress(start + len(batch), len(pixels))
     return np.concatenate(parts)

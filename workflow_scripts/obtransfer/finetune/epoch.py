@@ -100,8 +100,7 @@ def _train_step(run: Run, chosen: npt.NDArray[np.int64], rate: float, where: str
     batch = to_batch(run.pixels[chosen], run.mean, run.std, run.device)
     targets = torch.from_numpy(run.labels[chosen].astype(np.int64)).to(run.device)
     with _autocast(run):
-        # Channels last: a small ResNet trained 1.3 times faster on the CPU.
-        features = run.model(batch.contiguous(memory_format=torch.channels_last))
+        features = run.model(batch)
     loss = squared_loss(features.float() @ run.head_weight.T + run.head_bias, targets)
     value = float(loss.detach())
     if not np.isfinite(value):
