@@ -35,7 +35,7 @@ def load_pruned(
     from obtransfer.models.load import load_backbone
 
     model, card = load_backbone(weights)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  torch's stubs lack it
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     card.setdefault("density", 1.0)
     if mask:
         kept = read_mask(mask)
