@@ -1,6 +1,7 @@
 """Good configurations pass; bad ones are told, all at once, in words."""
 
 import copy
+import enum
 import math
 import subprocess
 import sys
@@ -40,7 +41,7 @@ finetune: {epochs: 90, batch_size: 32, learning_rate: 0.01, momentum: 0.9, weigh
   schedule: multistep, milestones: [30, 60, 80], gamma: 0.1, batchnorm: frozen}
 evaluate: {batch_size: 250}
 """
-GONE = object()
+GONE = enum.Enum("Removed", "KEY").KEY  # its name is the same in every process
 
 
 PARSED = yaml.safe_load(GOOD)
