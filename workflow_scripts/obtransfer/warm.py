@@ -19,6 +19,7 @@ import fcntl
 import gc
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import selectors
@@ -26,7 +27,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ _PR_SET_PDEATHSIG = 1
 def possible() -> bool:
     """Whether a warm process can and should serve this one."""
     allowed = os.environ.get("OBTRANSFER_WARM", "1") != "0" and "SLURM_JOB_ID" not in os.environ
-    return allowed and hasattr(os, "pidfd_open") and hasattr(os, "fork")
+    return allowed and hasattr(os, "pidfd_open") and len(_libraries()) == len(PACKAGES)
 
 
 def run(request: dict[str, Any], preload: Sequence[str]) -> int:
@@ -71,6 +71,12 @@ def run(request: dict[str, Any], preload: Sequence[str]) -> int:
     return int(status)
 
 
+def _libraries() -> list[str]:
+    """The files that importing the packages would begin with; a package that is not installed has none."""
+    specs = [importlib.util.find_spec(package) for package in PACKAGES]
+    return [spec.origin for spec in specs if spec and spec.origin]
+
+
 def _connect() -> socket.socket:
     address = _address()
     connection = socket.socket(socket.AF_UNIX)
@@ -85,8 +91,9 @@ def _connect() -> socket.socket:
 
 def _address() -> Path:
     """A socket only this user can reach, for this environment in its present state and this working folder."""
-    libraries = sysconfig.get_paths()["purelib"]
-    key = f"{libraries} {os.stat(libraries).st_mtime_ns} {os.getcwd()} {sys.executable}"
+    # Not the folder they lie in: it changes when Python first writes its __pycache__.
+    libraries = [(path, os.stat(path).st_mtime_ns, os.stat(path).st_ino) for path in _libraries()]
+    key = f"{libraries} {os.getcwd()} {sys.executable}"
     folder = Path(tempfile.gettempdir()) / f"obtransfer-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
