@@ -19,13 +19,20 @@ def test_lint_is_clean(fresh: Project) -> None:
 
 
 @pytest.mark.parametrize("graph", ["--dag", "--rulegraph"])
-def test_graphs_are_drawn_with_every_rule(fresh: Project, graph: str) -> None:
+def test_graphs_show_every_rule(fresh: Project, graph: str) -> None:
     rules = fresh.snakemake("--list").stdout.split()
     assert len(rules) >= 11
     dot = fresh.snakemake(graph).stdout
-    drawn = subprocess.run(["dot", "-Tsvg"], input=dot, capture_output=True, text=True, check=True).stdout
+    assert dot.startswith("digraph")
     for rule in rules:
-        assert rule in drawn, rule
+        assert f'label = "{rule}' in dot, rule
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz's dot is not installed")
+def test_graphs_can_be_drawn(fresh: Project) -> None:
+    dot = fresh.snakemake("--rulegraph").stdout
+    drawn = subprocess.run(["dot", "-Tsvg"], input=dot, capture_output=True, text=True, check=True).stdout
+    assert "<svg" in drawn and "compute_curvature" in drawn
 
 
 def test_the_default_grid_is_what_the_readme_says(tmp_path: Path) -> None:
