@@ -19,7 +19,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "step.py": STEP,
         "obtransfer/__init__.py": "",
-        "obtransfer/step.py": "def run_step(): ...",
+        "obtransfer/step.py": "from obtransfer import warm\ndef run_step(): ...",
+        "obtransfer/warm.py": "B = 1\n",
         "obtransfer/registry.py": "ALL = {}",
         "obtransfer/rooms/__init__.py": "",
         "obtransfer/rooms/used.py": "import numpy\nfrom obtransfer import registry\nfrom obtransfer.rooms import deep\n"
@@ -71,6 +72,7 @@ def test_code_that_the_step_runs_changes_the_digest(tree: Path, name: str, old: 
         ("obtransfer/rooms/deep.py", "    return x", "        \n    return  x  "),
         ("obtransfer/rooms/unused.py", "1", "2"),
         ("obtransfer/registry.py", "{}", "{1: 2}"),
+        ("obtransfer/warm.py", "1", "2"),
     ],
 )
 def test_comments_docstrings_and_other_modules_do_not(tree: Path, name: str, old: str, new: str) -> None:

@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The rules read the registry and hand each step the entry it needs, so that a new entry reruns nothing.
-_NOT_FOLLOWED = {"obtransfer.registry"}
+# The rules read the registry and hand each step the entry it needs, so that a new entry reruns nothing. How a process is
+# started and what a progress bar looks like changes no number.
+_NOT_FOLLOWED = {"obtransfer.registry", "obtransfer.warm", "obtransfer.progress"}
 _PACKAGES = ("numpy", "torch", "timm", "safetensors")
 
 
