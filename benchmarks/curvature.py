@@ -57,7 +57,7 @@ def measure(name: str, cases: list[str], batch_size: int, num_batches: int, repe
     head = torch.randn(NUM_CLASSES, features) / features**0.5, torch.zeros(NUM_CLASSES)
     works: list[Callable[[], object]] = [lambda: plain(model, head, batches)]
     for case in (CASES[key] for key in cases):
-        works.append(lambda case=case: compute_curvature(model, *head, batches, **case))  # type: ignore[misc]
+        works.append(lambda case=case: compute_curvature(model, *head, batches, **case))
     best = [min(times) for times in zip(*[[seconds(w) for w in works] for _ in range(repeats)], strict=True)]
     return [1000 * best[0] / (batch_size * num_batches)] + [time / best[0] for time in best[1:]]
 

@@ -67,7 +67,7 @@ def explode(module: nn.Module, *_: object) -> None:
 
 @BOTH
 @pytest.mark.parametrize("failure", ["none", "data", "forward", "backward", "labels"])
-def test_model_is_bit_identical_afterwards(kind: type[nn.Module], failure: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_model_is_bit_identical_afterwards(kind: type[nn.Module], failure: str, monkeypatch) -> None:
     model = make(kind)
     images, labels = make_examples(kind.input_shape, COUNT)
     for index, parameter in enumerate(model.parameters()):

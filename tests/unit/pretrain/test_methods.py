@@ -36,12 +36,12 @@ def _views(count: int, batch: int = 4) -> list[Tensor]:
 
 def _moco(**options: float) -> MoCoV2:
     torch.manual_seed(0)
-    return MoCoV2(Tiny(), 6, dimension=5, hidden=7, **options)  # type: ignore[arg-type]
+    return MoCoV2(Tiny(), 6, dimension=5, hidden=7, **options)
 
 
 def _dino(**options: float) -> Dino:
     torch.manual_seed(0)
-    return Dino(Tiny(), 6, prototypes=9, hidden=7, bottleneck=5, local_size=4, **options)  # type: ignore[arg-type]
+    return Dino(Tiny(), 6, prototypes=9, hidden=7, bottleneck=5, local_size=4, **options)
 
 
 def _step(method: Method, progress: float = 0.5, labels: Tensor | None = None) -> Tensor:

@@ -105,7 +105,7 @@ def test_state_of_another_recipe_is_refused(pool: Pool, tmp_path: Path) -> None:
 def test_loss_that_is_not_finite_stops_the_training(pool: Pool) -> None:
     method = _method("supervised")
     with torch.no_grad():
-        method.backbone.convolution.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
+        method.backbone.convolution.weight.fill_(float("nan"))
     with pytest.raises(ObtransferError, match="loss of step 0 is nan"):
         train(method, pool, RECIPE, seed=0)
 

@@ -57,7 +57,7 @@ def assert_no_overlap(figure: Figure) -> None:
 
 
 def labels(axes: object) -> list[str]:
-    return [str(line.get_label()) for line in axes.get_lines()]  # type: ignore[attr-defined]
+    return [str(line.get_label()) for line in axes.get_lines()]
 
 
 def test_lines_per_panel_and_reference_levels(make_summary) -> None:
