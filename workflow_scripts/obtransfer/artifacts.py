@@ -84,6 +84,8 @@ def write_tensors(
 ) -> None:
     """Write arrays and metadata as one checksummed safetensors file, atomically.
 
+    Arrays go to the file one by one, so those that are mapped from other files never are in memory together.
+
     Args:
         path: the file to write; missing folders are made.
         tensors: name to array, any shape, of a type safetensors knows.
@@ -91,13 +93,16 @@ def write_tensors(
         metadata: anything JSON can hold.
     """
     import numpy as np
-    from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+    # Wide types first, so that every array begins at a multiple of its items' size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    arrays = {name: np.ascontiguousarray(tensors[name]).reshape(tensors[name].shape) for name in names}
     card = _card(kind, metadata or {})
     card["digest"] = _tensor_digest(card, arrays)
-    with atomic_path(path) as partial:
-        save_file(arrays, partial, metadata={_CARD: json.dumps(card, sort_keys=True)})
+    with atomic_path(path) as partial, open(partial, "wb") as stream:
+        stream.write(_header(card, arrays))
+        for array in arrays.values():
+            array.tofile(stream)
 
 
 def read_tensors(path: Path | str, *, kind: str) -> Artifact:
@@ -211,6 +216,22 @@ _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+
+
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+def _header(card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """What the safetensors format puts before the arrays: the length of a JSON text, and that text."""
+    entries: dict[str, Any] = {"__metadata__": {_CARD: json.dumps(card, sort_keys=True)}}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        dtype = _NAMES[array.dtype.str.removeprefix("|").replace("b1", "?")]
+        entries[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
 
 
 def _view(data: np.ndarray, entry: Mapping[str, Any], mapped: bool) -> np.ndarray:
