@@ -9,16 +9,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Needs = Literal["none", "diagonal", "block"]
+Structure = Literal["diagonal", "block", "kfac", "ekfac", "per_weight"]
+Needs = Literal["none", "diagonal", "block", "kfac", "per_weight"]
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """`score` makes scores from weights and, where it `needs` one, a curvature structure; `seeded`: from chance."""
+    """`score` makes scores from weights and, where it `needs` one, a statistic.
+
+    `reads`: the settings it takes besides that statistic's; `estimator`: the only one it accepts, where that is part
+    of its definition; `seeded`: from chance; `attention`: whether it is defined for networks that have some.
+    """
 
     score: str
     needs: Needs = "none"
+    reads: tuple[str, ...] = ()
+    estimator: str = ""
     seeded: bool = False
+    attention: bool = True
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """`compute` makes the statistic in each of `structures`.
+
+    It is a function `output_vectors` (what the hooks multiply the Jacobian with) or one named `accumulate` (which goes
+    through the data by itself). `reads`: the settings of `curvature` that only some estimators take; `after`: the
+    statistic, estimator.structure, of the same examples that must be there first; `data`: whether it reads any.
+    """
+
+    compute: str
+    structures: tuple[Structure, ...]
+    reads: tuple[str, ...] = ()
+    after: str = ""
+    data: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,7 @@ class Architecture:
     """What the grid must know of a network (`obtransfer.models.build`) without building it."""
 
     has_batchnorm: bool
+    has_attention: bool
 
 
 @dataclass(frozen=True)
@@ -42,19 +67,55 @@ class Backbone:
 
 CRITERIA: dict[str, Criterion] = {
     "magnitude": Criterion("obtransfer.scores.magnitude:magnitude"),
-    "obd": Criterion("obtransfer.scores.obd:obd", needs="diagonal"),
-    "obs": Criterion("obtransfer.scores.obs:obs", needs="block"),
+    "obd": Criterion(
+        "obtransfer.scores.obd:obd", needs="diagonal", reads=("damping", "damping_mode", "negative")
+    ),
+    "obs": Criterion("obtransfer.scores.obs:obs", needs="block", reads=("damping", "damping_mode")),
+    "kfac_obs": Criterion(
+        "obtransfer.scores.kfac_obs:kfac_obs", needs="kfac", reads=("damping", "damping_mode")
+    ),
     "random": Criterion("obtransfer.scores.random:random", seeded=True),
+    "snip": Criterion("obtransfer.scores.snip:snip", needs="per_weight", estimator="gradient"),
+    "grasp": Criterion("obtransfer.scores.grasp:grasp", needs="per_weight", estimator="hessian_gradient"),
+    "synflow": Criterion("obtransfer.scores.synflow:synflow", needs="per_weight", estimator="synflow"),
+    "px": Criterion("obtransfer.scores.px:px", needs="per_weight", estimator="px", attention=False),
 }
 
-ESTIMATORS: dict[str, str] = {
-    "ggn": "obtransfer.curvature.ggn:output_vectors",
-    "empirical_fisher": "obtransfer.curvature.empirical_fisher:output_vectors",
+_HOOKED: tuple[Structure, ...] = ("diagonal", "block", "kfac", "ekfac")
+ESTIMATORS: dict[str, Estimator] = {
+    "ggn": Estimator("obtransfer.curvature.ggn:output_vectors", _HOOKED, reads=("loss",)),
+    "mc_fisher": Estimator(
+        "obtransfer.curvature.mc_fisher:output_vectors", _HOOKED, reads=("loss", "num_samples")
+    ),
+    "empirical_fisher": Estimator(
+        "obtransfer.curvature.empirical_fisher:output_vectors", _HOOKED, reads=("loss",)
+    ),
+    "hessian": Estimator(
+        "obtransfer.curvature.hessian:accumulate", ("diagonal",), reads=("loss", "num_probes")
+    ),
+    "gradient": Estimator("obtransfer.curvature.gradient:accumulate", ("per_weight",), reads=("loss",)),
+    "hessian_gradient": Estimator(
+        "obtransfer.curvature.hessian_gradient:accumulate",
+        ("per_weight",),
+        reads=("loss",),
+        after="gradient.per_weight",
+    ),
+    "synflow": Estimator("obtransfer.curvature.synflow:accumulate", ("per_weight",), data=False),
+    "px": Estimator("obtransfer.curvature.px:accumulate", ("per_weight",)),
+}
+
+LOSSES: dict[str, str] = {
+    "squared_error": "obtransfer.curvature.losses:squared_error",
+    "cross_entropy": "obtransfer.curvature.losses:cross_entropy",
 }
 
 ALLOCATIONS: dict[str, str] = {
     "global": "obtransfer.masks.allocation:global_",
     "uniform": "obtransfer.masks.allocation:uniform",
+    "erk": "obtransfer.masks.erk:erk",
+    "n_of_4": "obtransfer.masks.n_of_m:n_of_4",
+    "n_of_8": "obtransfer.masks.n_of_m:n_of_8",
+    "n_of_16": "obtransfer.masks.n_of_m:n_of_16",
 }
 
 _GLYPHS = (
@@ -66,8 +127,8 @@ TASKS: dict[str, str] = {name: "obtransfer.data.glyphs:load" for name in _GLYPHS
 }
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "miniresnet": Architecture(has_batchnorm=True),
-    "minivit": Architecture(has_batchnorm=False),
+    "miniresnet": Architecture(has_batchnorm=True, has_attention=False),
+    "minivit": Architecture(has_batchnorm=False, has_attention=True),
 }
 
 

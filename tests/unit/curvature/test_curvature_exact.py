@@ -49,7 +49,7 @@ def test_diagonal_is_that_of_the_full_matrix(case: Case, estimator: str) -> None
 
 
 @pytest.mark.parametrize("estimator", ["ggn", "empirical_fisher"])
-@pytest.mark.parametrize("block_size", [1, 5, 16, 64, 1000])
+@pytest.mark.parametrize("block_size", [1, 5, 7, 16])
 def test_blocks_are_slices_of_the_full_matrix(case: Case, estimator: str, block_size: int) -> None:
     computed = case.compute(estimator, "block", block_size)
     for name, exact in case.exact[estimator].items():

@@ -91,7 +91,12 @@ def test_model_is_bit_identical_afterwards(kind: type[nn.Module], failure: str, 
     elif failure == "labels":
         batches = iter([(images, labels + 100)])
     if failure == "none":
-        compute(model, list(batches))
+        compute(model, batches := [(images, labels)])
+        factors = compute(model, batches, "kfac")
+        for structure in ("diagonal", "kfac", "ekfac"):
+            compute_curvature(
+                model, *make_head(4), batches, estimator="mc_fisher", structure=structure, factors=factors
+            )
     else:
         with pytest.raises((Bomb, ObtransferError)):
             compute_curvature(

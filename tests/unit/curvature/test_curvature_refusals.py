@@ -26,9 +26,30 @@ def compute(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimator": "fisher"}, "estimator 'fisher'; there are: ggn, empirical_fisher"),
-        ({"structure": "full"}, "structure 'full'; there are: diagonal, block"),
+        ({"estimator": "fisher"}, "estimator 'fisher'; there are: ggn, mc_fisher, empirical_fisher"),
+        ({"structure": "full"}, "structure 'full'; there are: diagonal, block, kfac, ekfac"),
+        ({"estimator": "hessian"}, "'hessian' is not made of vectors.*`accumulate`.*ggn, mc_fisher"),
+        ({"loss": "hinge"}, "loss 'hinge'; there are: squared_error, cross_entropy"),
+        ({"estimator": "mc_fisher", "num_samples": 0}, "num_samples = 0"),
         ({"structure": "block", "block_size": 0}, "block_size = 0"),
+        ({"structure": "block", "block_size": "column"}, "or \"row\"; got block_size = 'column'"),
+        (
+            {"structure": "block", "block_size": 17},
+            r"17 weights are larger than these layers: patch_embed.weight \(16\), proj.weight \(16\)\. Take",
+        ),
+        ({"structure": "ekfac"}, "ekfac needs `factors`, .*got none"),
+        ({"structure": "ekfac", "factors": {}}, r"patch_embed.weight:inputs of shape \(1, 4, 4\); got none"),
+        (
+            {"structure": "ekfac", "factors": {"patch_embed.weight:inputs": torch.eye(3)[None]}},
+            r"of shape \(1, 4, 4\); got shape \(1, 3, 3\)",
+        ),
+        (
+            {
+                "structure": "ekfac",
+                "factors": {"patch_embed.weight:inputs": torch.full((1, 4, 4), torch.nan)},
+            },
+            r"patch_embed.weight:inputs \(16 of 16\)",
+        ),
         ({"batches": []}, "at least one calibration example"),
         ({"parameters": []}, "at least one"),
         ({"parameters": ["qkv.weight", "nowhere.weight"]}, r"nowhere.weight \(no such parameter\)"),
@@ -40,6 +61,17 @@ def compute(
         ({"labels": torch.tensor([0, -1, 2])}, "from -1 to 2"),
         ({"labels": torch.zeros(3)}, "integer label per example.*float32"),
         ({"labels": torch.tensor([0, 1])}, r"shape \(3,\); got shape \(2,\)"),
+        ({"labels": torch.tensor([0, 1, 3]), "loss": "cross_entropy"}, r"labels in \[0, 3\).*from 0 to 3"),
+        ({"labels": torch.tensor([True, False, True])}, "integer label per example.*bool"),
+        ({"batches": [(torch.zeros(3, 1, 4, 6),)]}, "got 1 tensors"),
+        (
+            {"batches": [(torch.zeros(3, 1, 4, 6), torch.zeros(3), torch.zeros(2))]},
+            r"index per example.*\(2,\)",
+        ),
+        (
+            {"batches": [(torch.zeros(3, 1, 4, 6), torch.zeros(3), torch.zeros(3))]},
+            "index per example.*float32",
+        ),
     ],
 )
 def test_wrong_arguments(options: dict[str, Any], message: str) -> None:

@@ -20,7 +20,10 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from obtransfer.curvature.operands import Operands, join, layer_activations, layer_gradients
 from obtransfer.errors import ObtransferError
 
-Consume = Callable[[str, Operands], None]
+Consume = Callable[[str, Operands, int], None]
+"""(layer, its operands, which of the batch's vectors they belong to) -> None."""
+
+Prepare = Callable[[str, Tensor], Tensor]
 
 CACHED_BYTES = 2**30
 """Unfolded activations kept for the next backward pass of a batch; beyond it they are unfolded again."""
@@ -46,11 +49,15 @@ class LayerHooks:
         dtype: of the operands.
         consume: called once per layer and backward pass with the operands of all uses of the layer; may run
             on the thread of the backward pass.
+        prepare: (layer, activations of one use) -> what `consume` gets in their place, [B, G, any, L].
+        inputs_once: `consume` gets no activations, [0], with the second and later vectors of a batch.
     """
 
     layers: Mapping[str, nn.Module]
     dtype: torch.dtype
     consume: Consume
+    prepare: Prepare | None = None
+    inputs_once: bool = False
     size: int = 0
     uses: dict[str, int] = field(default_factory=dict)
     roots: list[GradientEdge] = field(default_factory=list)
@@ -58,6 +65,7 @@ class LayerHooks:
     handles: list[torch.utils.hooks.RemovableHandle] = field(default_factory=list)
     cached_bytes: int = 0
     caching: bool = False
+    vector: int = 0
 
     def forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Features of a batch, with every layer's activations recorded.
@@ -86,10 +94,10 @@ class LayerHooks:
     def backward(self, features: Tensor, vectors: Sequence[Tensor]) -> None:
         """One backward pass of the recorded batch per vector [B, D]; each consumes every layer's operands."""
         self.caching = len(vectors) > 1
-        for done, vector in enumerate(vectors, start=1):
+        for self.vector, vector in enumerate(vectors):
             # A scalar rather than `grad_outputs=vector`, which imports sympy (2 to 5 s).
             projection = (features * vector).sum()
-            retain = done < len(vectors)
+            retain = self.vector < len(vectors) - 1
             torch.autograd.grad(projection, self.roots, retain_graph=retain, allow_unused=True)
             # A use that does not reach the features has no gradient: what is left does not wait for it.
             for name in list(self.seen):
@@ -115,10 +123,13 @@ class LayerHooks:
             use = _Use(name, module, inputs.detach(), inputs._version)
             self.uses[name] = self.uses.get(name, 0) + 1
             # Registered now, it sees the gradient of this output even if a ReLU overwrites it in place.
-            self.handles.append(output.register_hook(lambda gradient: self._receive(use, gradient)))
+            whole, shape = _before_views(output), output.shape
+            self.handles.append(
+                whole.register_hook(lambda gradient: self._receive(use, gradient.reshape(shape)))
+            )
             # Only requested weights require gradients, so where none arrive no requested layer lies before.
             if not inputs.requires_grad:
-                self.roots.append(get_gradient_edge(output))
+                self.roots.append(get_gradient_edge(whole))
 
         return record
 
@@ -131,6 +142,8 @@ class LayerHooks:
                 self._hand_over(use.name)
 
     def _activations(self, use: _Use) -> Tensor:
+        if self.inputs_once and self.vector > 0:
+            return use.inputs.new_empty(0)
         if use.activations is not None:
             return use.activations
         if use.inputs._version != use.version:
@@ -139,20 +152,29 @@ class LayerHooks:
                 "its use: make that operation out of place"
             )
         activations = layer_activations(use.module, use.inputs.to(self.dtype))
+        if self.prepare is not None:
+            activations = self.prepare(use.name, activations)
         size = activations.numel() * activations.element_size()
-        if self.caching and self.cached_bytes + size <= CACHED_BYTES:
+        if self.caching and not self.inputs_once and self.cached_bytes + size <= CACHED_BYTES:
             use.activations, self.cached_bytes = activations, self.cached_bytes + size
         return activations
 
     def _hand_over(self, name: str) -> None:
         with torch.no_grad():
-            self.consume(name, join(self.seen.pop(name)))
+            self.consume(name, join(self.seen.pop(name)), self.vector)
 
     def close(self) -> None:
         """Remove every hook and forget the batch."""
         for handle in self.handles:
             handle.remove()
         self.uses, self.roots, self.seen, self.handles, self.cached_bytes = {}, [], {}, [], 0
+
+
+def _before_views(output: Tensor) -> Tensor:
+    """What an operation in place on `output` would really change: of a view (Linear with bias on tokens) its base."""
+    base = output._base
+    same = base is not None and base.numel() == output.numel()
+    return base if same and base.is_contiguous() and output.is_contiguous() else output
 
 
 def _check_use(name: str, module: nn.Module, inputs: Tensor, output: Tensor, size: int) -> None:

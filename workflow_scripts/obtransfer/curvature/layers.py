@@ -41,7 +41,7 @@ def select_layers(model: nn.Module, parameters: Sequence[str] | None) -> dict[st
             f"curvature needs at least one Conv2d or Linear weight; {type(model).__name__} has none, "
             "or an empty list of parameters was given"
         )
-    problems = [problem for name in parameters if (problem := _problem(name, owners))] + _batch_mixing(model)
+    problems = [problem for name in parameters if (problem := _problem(name, owners))] + batch_mixing(model)
     if problems:
         raise ObtransferError(
             "curvature by layer hooks needs plain nn.Conv2d and nn.Linear weights; got "
@@ -88,7 +88,7 @@ def _problem(name: str, owners: dict[str, list[tuple[nn.Module, str]]]) -> str |
     return None
 
 
-def _batch_mixing(model: nn.Module) -> list[str]:
+def batch_mixing(model: nn.Module) -> list[str]:
     """BatchNorm layers without running statistics: also in evaluation mode they mix a batch."""
     return [
         f"{name} ({type(module).__name__} without running statistics)"

@@ -1,0 +1,123 @@
+"""What every estimator must refuse in the same words: heads, labels, missing examples, values that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from obtransfer.errors import ObtransferError
+
+_Value = TypeVar("_Value")
+
+
+def known(name: str, registry: Mapping[str, _Value], what: str) -> _Value:
+    """The entry of this name.
+
+    Raises:
+        ObtransferError: there is none; lists those that there are.
+    """
+    if name not in registry:
+        raise ObtransferError(f"no curvature {what} {name!r}; there are: {', '.join(registry)}")
+    return registry[name]
+
+
+def accumulation_dtype(dtype: torch.dtype, weights: Mapping[str, Tensor]) -> torch.dtype:
+    """The most precise of `dtype`, float32 and the weights' own."""
+    for other in (torch.float32, *(weight.dtype for weight in weights.values())):
+        dtype = torch.promote_types(dtype, other)
+    return dtype
+
+
+def fitting_head(features: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The head, detached, in the features' dtype and on their device.
+
+    Args:
+        features: [B, D].
+        weight: [K, D].
+        bias: [K].
+
+    Raises:
+        ObtransferError: shapes that do not fit.
+    """
+    fits = features.dim() == 2 and weight.dim() == 2 and features.shape[1] == weight.shape[1]
+    if not fits or bias.shape != weight.shape[:1]:
+        raise ObtransferError(
+            "curvature needs features [B, D], a head weight [K, D] and bias [K]; got features "
+            f"{tuple(features.shape)}, weight {tuple(weight.shape)}, bias {tuple(bias.shape)}: "
+            "use the head that was fitted on this backbone"
+        )
+    weight, bias = weight.detach(), bias.detach()
+    return weight.to(features.device, features.dtype), bias.to(features.device, features.dtype)
+
+
+def fitting_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels as int64 on the logits' device.
+
+    Args:
+        logits: [B, K].
+        labels: [B], integers in [0, K).
+
+    Raises:
+        ObtransferError: labels of another shape, not integers, or out of range.
+    """
+    size, classes = logits.shape
+    if labels.shape != (size,) or labels.dtype in _NOT_INTEGER:
+        raise ObtransferError(
+            f"curvature needs one integer label per example, shape ({size},); "
+            f"got shape {tuple(labels.shape)} of {labels.dtype}"
+        )
+    if size and (int(labels.min()) < 0 or int(labels.max()) >= classes):
+        raise ObtransferError(
+            f"curvature needs labels in [0, {classes}), the rows of the head; got labels from "
+            f"{int(labels.min())} to {int(labels.max())}: give the head of the task that the images are from"
+        )
+    return labels.to(device=logits.device, dtype=torch.long)
+
+
+_NOT_INTEGER = (
+    torch.bool,
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.complex32, torch.complex64, torch.complex128),
+)
+
+
+def some_examples(num_examples: int) -> None:
+    """Refuse empty data.
+
+    Raises:
+        ObtransferError: there were no examples.
+    """
+    if num_examples == 0:
+        raise ObtransferError("curvature needs at least one calibration example; the batches were empty")
+
+
+def finite(statistics: Mapping[str, Tensor]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        ObtransferError: there are some; names every tensor that has some, and how many.
+    """
+    broken = {name: int((~values.isfinite()).sum()) for name, values in statistics.items()}
+    broken = {name: count for name, count in broken.items() if count}
+    if broken:
+        listed = ", ".join(
+            f"{name} ({count} of {statistics[name].numel()})" for name, count in broken.items()
+        )
+        raise ObtransferError(
+            f"curvature needs finite statistics; NaN or infinite: {listed}. Look for such "
+            "values in the images, the weights and the head"
+        )
+
+
+def means(totals: dict[str, Tensor], num_examples: int) -> dict[str, Tensor]:
+    """Divide sums over examples by their number, in place.
+
+    Raises:
+        ObtransferError: no examples, or NaN or infinite values.
+    """
+    some_examples(num_examples)
+    finite(totals)
+    return {name: total.div_(num_examples) for name, total in totals.items()}

@@ -1,0 +1,71 @@
+"""What an estimator may look at, and the batches it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from obtransfer.curvature.losses import Loss
+from obtransfer.errors import ObtransferError
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The model's outputs for one batch.
+
+    Args:
+        logits: f(x) [B, K].
+        labels: [B], unchecked; the loss checks them where they are read.
+        loss: ℓ(f, y).
+        indices: which examples these are, [B] int64: a draw depends on the seed and the index alone.
+        seed: of the draws.
+        num_samples: S, draws per example.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    loss: Loss
+    indices: Tensor
+    seed: int = 0
+    num_samples: int = 1
+
+
+class Batch(NamedTuple):
+    """Some examples, at least one."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+def numbered(batches: Iterable[Sequence[Tensor]], first_index: int) -> Iterator[Batch]:
+    """The batches that are not empty, with an index for every example.
+
+    Args:
+        batches: (images [B, ...], labels [B]) or (images, labels, indices [B], integers).
+        first_index: where counting starts, for batches that bring no indices.
+
+    Raises:
+        ObtransferError: another number of tensors, or indices of another shape or type.
+    """
+    position = first_index
+    for batch in batches:
+        if not 2 <= len(batch) <= 3:
+            raise ObtransferError(
+                f"curvature needs batches (images, labels) or (images, labels, indices); got {len(batch)} tensors"
+            )
+        images, labels = batch[:2]
+        size = len(images)
+        indices = batch[2] if len(batch) == 3 else torch.arange(position, position + size)
+        if indices.shape != (size,) or indices.is_floating_point() or indices.is_complex():
+            raise ObtransferError(
+                f"curvature needs one integer index per example, shape ({size},); "
+                f"got shape {tuple(indices.shape)} of {indices.dtype}"
+            )
+        position += size
+        if size:
+            yield Batch(images, labels, indices)

@@ -1,0 +1,176 @@
+"""Networks of paths: what a ReLU network becomes when its operations are read another way, for `px`.
+
+Nothing of the model is changed: a mode of torch sees every function that the forward calls, and answers for
+those with weights and for ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from obtransfer.errors import ObtransferError
+
+_SPECIAL = frozenset(("conv2d", "linear", "batch_norm", "relu", "relu_"))
+_LINEAR = frozenset((
+    "add", "add_", "adaptive_avg_pool2d", "adaptive_max_pool2d", "amax", "avg_pool2d", "cat", "chunk",
+    "clone", "concat", "contiguous", "dropout", "dropout2d", "flatten", "max_pool2d", "mean", "new_zeros",
+    "pad", "permute", "reshape", "split", "squeeze", "sum", "transpose", "unsqueeze", "view", "zeros",
+    "zeros_like", "__getitem__",
+))  # fmt: skip
+"""Functions that act on a network of paths as on the network itself: linear, or a maximum."""
+
+
+class _Forward(TorchFunctionMode):
+    """A forward in which every function is answered by `answer`."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.answer(func, getattr(func, "__name__", ""), args, kwargs or {})
+
+    def answer(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+class Gates(_Forward):
+    """The network itself; `found` are the gates of its ReLUs in the order of their calls: True where open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def answer(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = func(*args, **kwargs)
+        if name in ("relu", "relu_"):
+            self.found.append(result > 0)
+        return result
+
+
+class Paths(_Forward):
+    """The network with other weights, nothing added, BatchNorm as a given scale, and given gates for ReLU.
+
+    Args:
+        weight: of a convolution or linear layer -> what to use instead.
+        scale: γ/σ [C] of a BatchNorm -> the factors to use instead, or None for the identity.
+        gates: of every call of a ReLU in order; None: all open.
+    """
+
+    def __init__(
+        self,
+        weight: Callable[[Tensor], Tensor],
+        scale: Callable[[Tensor], Tensor] | None,
+        gates: list[Tensor] | None,
+    ) -> None:
+        super().__init__()
+        self.weight, self.scale = weight, scale
+        self.gates = None if gates is None else iter(gates)
+
+    def answer(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name in _SPECIAL:
+            return getattr(self, f"_{name}")(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _conv2d(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        return functional.conv2d(input, self.weight(weight), None, *args, **kwargs)
+
+    def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.linear(input, self.weight(weight))
+
+    def _batch_norm(
+        self, input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None = None,
+        bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+    ) -> Tensor:  # fmt: skip
+        if self.scale is None:
+            return input.clone()  # a later ReLU in place must not reach what came before
+        factors = (variance.to(input.dtype) + eps).rsqrt()
+        if weight is not None:
+            factors = factors * weight.to(input.dtype)
+        return input * self.scale(factors)[(None, slice(None)) + (None,) * (input.dim() - 2)]
+
+    def _relu(self, input: Tensor, inplace: bool = False) -> Tensor:
+        if self.gates is None:
+            return input if inplace else input.clone()
+        gate = next(self.gates)
+        return input.mul_(gate) if inplace else input * gate
+
+    def _relu_(self, input: Tensor) -> Tensor:
+        return self._relu(input, inplace=True)
+
+
+class _Inspection(_Forward):
+    """Collects what has no meaning on paths, by the module that calls it."""
+
+    def __init__(self, model: nn.Module, weights: Mapping[int, str]) -> None:
+        super().__init__()
+        self.model, self.weights = model, weights
+        self.inside: list[str] = []
+        self.problems: dict[str, None] = {}
+
+    def answer(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = func(*args, **kwargs)
+        if name in ("conv2d", "linear"):
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            if id(weight) not in self.weights:
+                self._note(f"{name} with a weight that is computed or of another kind of layer")
+        elif name not in _SPECIAL | _LINEAR and _has_tensor(result):
+            self._note(name)
+        return result
+
+    def _note(self, problem: str) -> None:
+        where = self.inside[-1] if self.inside else ""
+        module = self.model.get_submodule(where)
+        self.problems[f"{where or 'the model'} ({type(module).__name__}: {problem})"] = None
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        handles = []
+        try:
+            for name, module in self.model.named_modules():
+                handles.append(module.register_forward_pre_hook(self._enter(name)))
+                handles.append(module.register_forward_hook(self._leave))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        return lambda *_: self.inside.append(name)
+
+    def _leave(self, *_: Any) -> None:
+        self.inside.pop()
+
+
+def refuse_what_has_no_paths(model: nn.Module, images: Tensor, weights: Mapping[int, str]) -> None:
+    """Run the model on `images` and look at every function that it calls.
+
+    Args:
+        model: in evaluation mode; not changed.
+        images: [B, C, H, W]; one is enough.
+        weights: `id` of every weight of a convolution or linear layer -> its name.
+
+    Raises:
+        ObtransferError: lists modules with what they call.
+    """
+    inspection = _Inspection(model, weights)
+    with torch.no_grad(), inspection.hooked(), inspection:
+        model(images)
+    if inspection.problems:
+        raise ObtransferError(
+            "px is defined on paths, which only positively homogeneous networks have: Conv2d, Linear, "
+            "BatchNorm, ReLU, pooling and additions. There are none through attention, so that a vision "
+            "transformer has no px, nor through GELU, SiLU or LayerNorm. Choose another criterion; found: "
+            f"{', '.join(inspection.problems)}"
+        )
+
+
+def _has_tensor(result: Any) -> bool:
+    return isinstance(result, Tensor) or (isinstance(result, tuple | list) and any(map(_has_tensor, result)))
