@@ -66,9 +66,46 @@ def test_a_layer_without_curvature_scores_zero_and_is_named():
     assert result.details["layers_without_curvature"] == ["dead"]
 
 
-def test_negative_curvature_is_refused_with_its_share():
-    with pytest.raises(ObtransferError, match=r"layer 1 of 4 \(25\.0%\) are negative, the smallest -1"):
-        obd(WEIGHT, {"layer": np.array([1.0, -1.0, 2.0, 0.0])}, damping=10.0)
+NEGATIVE = {"layer": np.array([1.0, -2.0, 2.0, 0.0], dtype=np.float32)}
+
+
+def test_negative_curvature_is_refused_with_its_share_and_what_else_there_is():
+    message = r"layer 1 of 4 \(25\.0%\) are negative, the smallest -2.*negative = abs or clip"
+    with pytest.raises(ObtransferError, match=message):
+        obd(WEIGHT, NEGATIVE, damping=10.0)
+
+
+@pytest.mark.parametrize(
+    ("negative", "score", "damped"),
+    # λ is 0.8 of the mean of |h|, 5/4, or of max(h, 0), 3/4.
+    [("abs", [0.5, 4.0, 9.0, 0.0], 1.0), ("clip", [0.5, 0.0, 9.0, 0.0], 0.6)],
+)
+def test_negative_curvature_may_be_bent_or_cut(negative, score, damped):
+    result = obd(WEIGHT, NEGATIVE, negative=negative)
+    np.testing.assert_array_equal(result.scores["layer"], score)
+    assert result.details["negative_share"] == {"layer": 0.25} and result.details["negative"] == negative
+    relative = obd(WEIGHT, NEGATIVE, damping=0.8, negative=negative)
+    assert relative.details["absolute_damping"]["layer"] == pytest.approx(damped)
+    expected = score + 0.5 * damped * WEIGHT["layer"].astype(float) ** 2
+    np.testing.assert_allclose(relative.scores["layer"], expected, rtol=1e-14)
+    assert NEGATIVE["layer"][1] == -2  # the caller's array is as it was
+
+
+@pytest.mark.parametrize("negative", ["refuse", "abs", "clip"])
+def test_without_negative_curvature_the_treatment_changes_nothing(negative):
+    result = obd(WEIGHT, CURVATURE, negative=negative)
+    np.testing.assert_array_equal(result.scores["layer"], [1.0, 2.0, 0.0, 0.625])
+    assert result.details["negative_share"] == {"layer": 0.0}
+
+
+def test_a_layer_that_is_all_cut_is_one_without_curvature():
+    result = obd({"layer": np.ones(2)}, {"layer": -np.ones(2)}, damping=0.1, negative="clip")
+    assert result.details["layers_without_curvature"] == ["layer"] and not result.scores["layer"].any()
+
+
+def test_an_unknown_treatment_of_negative_curvature_is_refused():
+    with pytest.raises(ObtransferError, match="negative must be one of refuse, abs, clip, but got 'square'"):
+        obd(WEIGHT, CURVATURE, negative="square")
 
 
 @pytest.mark.parametrize(

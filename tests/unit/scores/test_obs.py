@@ -144,31 +144,86 @@ def test_a_layer_without_curvature_has_the_scores_of_the_limit():
     np.testing.assert_array_equal(absolute.scores["dead"], [0.25, 1.0])
 
 
+def smallest_pivot(block):
+    """Gaussian elimination by hand, up to the first pivot that is not positive."""
+    block, pivots = block.copy(), []
+    for j in range(len(block)):
+        pivots.append(block[j, j])
+        if pivots[-1] <= 0:
+            break
+        block[j + 1 :, j + 1 :] -= np.outer(block[j + 1 :, j], block[j, j + 1 :]) / block[j, j]
+    return min(pivots)
+
+
+@pytest.mark.parametrize("size", [8, 40])  # side by side, and one by one
 @pytest.mark.parametrize("kind", ["singular", "indefinite"])
-def test_a_failed_cholesky_names_block_and_offers_a_damping_that_does(kind):
-    blocks = random_blocks(40, 8)
-    blocks[3] = random_blocks(8, 8, rank=3)[0]
+def test_a_failed_cholesky_names_block_and_pivot_and_offers_a_damping_that_does(kind, size):
+    blocks = random_blocks(5 * size, size)
+    blocks[3] = random_blocks(size, size, rank=3)[0]
     if kind == "indefinite":
-        blocks[3] -= 0.01 * np.eye(8)
-    weights = {"fine": np.ones(4), "layer": np.ones(40)}
+        blocks[3] -= 0.01 * np.eye(size)
+    weights = {"fine": np.ones(4), "layer": np.ones(5 * size)}
     statistics = {"fine": random_blocks(4, 4), "layer": blocks}
-    with pytest.raises(ObtransferError, match=r"in layer block 3 of 5 \(size 8\).*λ = 0 ") as caught:
+    pattern = rf"in layer 1 of 5 blocks of size {size} are not, with the damping λ = 0: block 3 "
+    with pytest.raises(ObtransferError, match=pattern) as caught:
         obs(weights, statistics)
     found = re.search(
-        r"eigenvalue (\S+),.* damping of (\S+) \(absolute\), that is (\S+) \(rel", str(caught.value)
+        r"pivot, (\S+)\. .* damping of (\S+) \(absolute\), that is (\S+) \(rel", str(caught.value)
     )
-    smallest, absolute, relative = (float(text) for text in found.groups())
-    assert smallest == pytest.approx(-0.01 if kind == "indefinite" else 0.0, abs=1e-10)
+    pivot, absolute, relative = (float(text) for text in found.groups())
+    assert pivot == pytest.approx(smallest_pivot(blocks[3]), rel=0.01, abs=1e-10)
+    assert (pivot < -0.001) is (kind == "indefinite")
     obs(weights, statistics, damping=absolute, damping_mode="absolute")
     obs(weights, statistics, damping=relative, damping_mode="relative")
+    if kind == "indefinite":
+        with pytest.raises(ObtransferError, match=r"with the damping λ = 0\.009: block 3 has"):
+            obs(weights, statistics, damping=0.009, damping_mode="absolute")
+
+
+def test_of_several_blocks_the_one_with_the_smallest_pivot_is_named():
+    blocks = np.stack([np.eye(2), np.diag([1.0, 0.0]), [[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.5], [1.5, 1.0]]])
+    with pytest.raises(ObtransferError, match=r"3 of 4 blocks .* block 2 has the smallest pivot, -3\."):
+        obs({"layer": np.ones(8)}, {"layer": blocks})
 
 
 def test_a_block_that_is_singular_but_for_rounding_is_refused():
     """Its Cholesky factor exists, with a pivot of 2e-16 that means nothing."""
     block = np.array([[1.0, 1.0], [1.0, np.nextafter(1.0, 2.0)]])
     np.linalg.cholesky(block)
-    with pytest.raises(ObtransferError, match="block 0 of 1"):
+    with pytest.raises(ObtransferError, match=r"block 0 has the smallest pivot, 2\.22e-16"):
         obs({"layer": np.ones(2)}, {"layer": block[None]})
+
+
+def test_an_empty_block_needs_damping():
+    blocks = {"layer": np.stack([np.eye(2), np.zeros((2, 2))])}
+    with pytest.raises(ObtransferError, match=r"block 1 has the smallest pivot, 0\. .* damping of 1e-06"):
+        obs({"layer": np.ones(4)}, blocks)
+    assert obs({"layer": np.ones(4)}, blocks, damping=1e-6, damping_mode="absolute").scores["layer"][3] > 0
+
+
+@pytest.mark.parametrize("damping", [-1.0, float("nan"), float("inf")])
+def test_damping_out_of_range_is_refused(damping):
+    with pytest.raises(ObtransferError, match="damping that is finite and not negative"):
+        obs({"layer": np.ones(2)}, {"layer": np.eye(2)[None]}, damping=damping)
+
+
+@pytest.mark.parametrize("size", [1, 2, 16, 31, 32, 33, 100])
+def test_every_size_equals_the_inverse(size):
+    """Of both ways of inverting, in float32 too."""
+    blocks = random_blocks(3 * size, size).astype(np.float32)
+    weights = {"layer": np.random.default_rng(size).standard_normal(3 * size)}
+    score = obs(weights, {"layer": blocks}, damping=0.1, damping_mode="absolute").scores["layer"]
+    inverse = np.linalg.inv(blocks.astype(np.float64) + 0.1 * np.eye(size)).diagonal(axis1=1, axis2=2)
+    np.testing.assert_allclose(score, 0.5 * weights["layer"] ** 2 / inverse.reshape(-1), rtol=1e-9)
+
+
+def test_only_the_lower_triangle_is_read():
+    for size in (4, 40):
+        blocks = random_blocks(2 * size, size)
+        expected = obs({"layer": np.ones(2 * size)}, {"layer": blocks}).scores["layer"]
+        blocks[:, *np.triu_indices(size, 1)] = 1e3
+        found = obs({"layer": np.ones(2 * size)}, {"layer": blocks}).scores["layer"]
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_negative_curvature_is_refused_with_its_share():

@@ -6,10 +6,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from obtransfer.errors import ObtransferError
+ENTRIES_AT_ONCE = 2**17
+"""Matrix entries that are inverted together: 1 MiB in float64, so that copies stay in the cache."""
+SMALL = 32
+"""Below this size, one call of LAPACK per block costs more than its arithmetic."""
 
-ENTRIES_AT_ONCE = 2**21
-"""Matrix entries that are inverted together: 16 MiB in float64, of which about five copies live at a time."""
+
+class NotPositiveDefinite(Exception):
+    """Blocks without a Cholesky factorisation, and what their owner needs for a message.
+
+    Attributes:
+        indices: [f] which blocks.
+        pivots: [f] the pivot (squared diagonal entry of the factor) at which each fails, damping included.
+        enough: [f] a λ that would do for each: what lifts its smallest eigenvalue to 0, a tenth more, and a
+            millionth of the layer's largest diagonal entry.
+    """
+
+    def __init__(self, indices: np.ndarray, pivots: np.ndarray, enough: np.ndarray) -> None:
+        super().__init__(f"blocks {indices.tolist()} are not positive definite")
+        self.indices, self.pivots, self.enough = indices, pivots, enough
 
 
 def block_diagonal(blocks: np.ndarray, num_weights: int) -> np.ndarray:
@@ -25,80 +40,113 @@ def block_diagonal(blocks: np.ndarray, num_weights: int) -> np.ndarray:
     return blocks.diagonal(axis1=1, axis2=2).astype(np.float64).reshape(-1)[:num_weights]
 
 
-def inverse_diagonal(blocks: np.ndarray, num_weights: int, damping: float, name: str) -> np.ndarray:
+def inverse_diagonal(blocks: np.ndarray, num_weights: int, damping: float | np.ndarray) -> np.ndarray:
     """The diagonal of (H_B + λ I)⁻¹ for every block.
 
     By Cholesky, H_B + λ I = L Lᵀ, so that [(L Lᵀ)⁻¹]_jj = Σ_i (L⁻¹)_ij², a sum of squares: positive by
-    construction.
-    Cost: B³ per block, memory bounded by chunks of blocks.
+    construction, and no more than the triangle L⁻¹ is ever computed. Always in float64: near singularity,
+    float32 would leave no digit.
+    Cost: 2/3 B³ multiplications and as many additions per block; memory: a few chunks of blocks.
 
     Args:
-        blocks: [ceil(n/B), B, B], not changed.
+        blocks: [ceil(n/B), B, B], symmetric (the lower triangle is read); not changed.
         num_weights: n.
-        damping: absolute λ >= 0.
-        name: the layer, for messages.
+        damping: absolute λ >= 0, of all blocks or of each, [ceil(n/B)].
 
     Returns:
         [n], float64, positive.
 
     Raises:
-        ObtransferError: a block is not positive definite within float64, after damping.
+        NotPositiveDefinite: blocks that are not positive definite within float64, after damping.
     """
-    inverse = np.empty(blocks.shape[:2])
-    for start, chunk in _damped_chunks(blocks, num_weights, damping):
-        factors = _cholesky(chunk)
-        if factors is None:
-            raise _not_positive_definite(blocks, num_weights, damping, name)
-        inverse[start : start + len(chunk)] = np.square(np.linalg.inv(factors)).sum(axis=1)
+    inverse, pivots = np.empty(blocks.shape[:2]), np.empty(len(blocks))
+    bad = np.zeros(len(blocks), dtype=bool)
+    for start, chunk in damped_chunks(blocks, num_weights, damping):
+        chosen = slice(start, start + len(chunk))
+        negligible = rounding(chunk)
+        inverse[chosen], pivots[chosen] = _invert(chunk)
+        bad[chosen] = ~(pivots[chosen] > negligible)
+    if bad.any():
+        raise NotPositiveDefinite(np.flatnonzero(bad), pivots[bad], _enough(blocks, num_weights, bad))
     return inverse.reshape(-1)[:num_weights]
 
 
-def _damped_chunks(blocks: np.ndarray, num_weights: int, damping: float) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first index and the float64 [b, B, B] of H_B + λ I; padding becomes diagonal, hence inert."""
+def damped_chunks(
+    blocks: np.ndarray, num_weights: int, damping: float | np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the first index and the float64 [b, B, B] of H_B + λ I; padding becomes diagonal, hence inert.
+
+    The next chunk takes the place of the last one in memory: fresh pages would cost as much as some inverses.
+    """
     size = blocks.shape[-1]
-    step = max(1, ENTRIES_AT_ONCE // size**2)
+    added = np.broadcast_to(np.asarray(damping, dtype=np.float64), len(blocks))
+    step = min(len(blocks), max(1, ENTRIES_AT_ONCE // size**2))
     real = num_weights - (len(blocks) - 1) * size
+    memory = np.empty((step, size, size))
     for start in range(0, len(blocks), step):
-        chunk = blocks[start : start + step].astype(np.float64)
+        chunk = memory[: len(blocks) - start]
+        chunk[:] = blocks[start : start + step]
         if start + step >= len(blocks) and real < size:
             last = chunk[-1, :real, :real].copy()
             # Of the block's own magnitude: next to a large filler, real pivots would look like rounding.
-            chunk[-1] = np.eye(size) * (last.diagonal().max() or damping or 1.0)
+            chunk[-1] = np.eye(size) * (last.diagonal().max() or added[-1] or 1.0)
             chunk[-1, :real, :real] = last
-        chunk[:, np.arange(size), np.arange(size)] += damping
+        chunk[:, np.arange(size), np.arange(size)] += added[start : start + step, None]
         yield start, chunk
 
 
-def _cholesky(chunk: np.ndarray) -> np.ndarray | None:
-    """Lower factors, or None if a block is not positive definite, rounding errors apart."""
-    try:
-        factors = np.linalg.cholesky(chunk)
-    except np.linalg.LinAlgError:
-        return None
-    pivots = np.square(factors.diagonal(axis1=1, axis2=2)).min(axis=1)
-    return None if (pivots <= _rounding(chunk)).any() else factors
-
-
-def _rounding(chunk: np.ndarray) -> np.ndarray:
-    """[b] what is indistinguishable from zero in each block."""
+def rounding(chunk: np.ndarray) -> np.ndarray:
+    """[b] what is indistinguishable from zero in each block of [b, B, B]."""
     largest = chunk.diagonal(axis1=1, axis2=2).max(axis=1)
     return chunk.shape[-1] * np.finfo(np.float64).eps * np.maximum(largest, 0.0)
 
 
-def _not_positive_definite(
-    blocks: np.ndarray, num_weights: int, damping: float, name: str
-) -> ObtransferError:
-    """Say which block is worst, and what λ every block of the layer would accept."""
-    worst, smallest = 0, np.inf
-    for start, chunk in _damped_chunks(blocks, num_weights, 0.0):
-        eigenvalues = np.linalg.eigvalsh(chunk).min(axis=1)
-        if eigenvalues.min() < smallest:
-            worst, smallest = start + int(eigenvalues.argmin()), float(eigenvalues.min())
-    diagonal = block_diagonal(blocks, num_weights)
-    enough = max(-smallest, 0.0) * 1.1 + 1e-6 * float(diagonal.max())
-    return ObtransferError(
-        f"obs needs positive definite blocks, but in {name} block {worst} of {len(blocks)} "
-        f"(size {blocks.shape[-1]}) has the smallest eigenvalue {smallest:.3g}, and the damping "
-        f"λ = {damping:.3g} does not lift it above 0. Every block of this layer would do with a damping of "
-        f"{enough:.2g} (absolute), that is {enough / diagonal.mean():.2g} (relative to its mean diagonal)"
-    )
+def _invert(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse's diagonal [b, B] and the smallest pivot [b] of every block; `chunk` may be overwritten."""
+    if chunk.shape[-1] < SMALL:
+        try:
+            return _invert_side_by_side(np.linalg.cholesky(chunk))
+        except np.linalg.LinAlgError:
+            pass  # some block of the chunk: the other way tells which
+    return _invert_one_by_one(chunk)
+
+
+def _invert_side_by_side(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row by row of L⁻¹, for all blocks at once in the fastest axis."""
+    lower = np.ascontiguousarray(factors.transpose(1, 2, 0))
+    inverse = np.zeros_like(lower)
+    for i in range(len(lower)):
+        inverse[i, i] = 1.0 / lower[i, i]
+        if i:
+            np.einsum("kb,kjb->jb", lower[i, :i], inverse[:i, :i], out=inverse[i, :i])
+            inverse[i, :i] *= -inverse[i, i]
+    pivots = np.square(factors.diagonal(axis1=1, axis2=2)).min(axis=1)
+    return np.square(inverse, out=inverse).sum(axis=0).T, pivots
+
+
+def _invert_one_by_one(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.linalg.lapack import dpotrf, dtrtri
+
+    diagonals, pivots = np.full(chunk.shape[:2], np.nan), np.empty(len(chunk))
+    for index, block in enumerate(chunk):
+        # LAPACK counts by columns: the transpose is this memory as it is, its upper triangle our lower one.
+        factor, failed = dpotrf(block.T, lower=0, clean=1, overwrite_a=1)
+        if failed:
+            pivots[index] = factor[failed - 1, failed - 1]
+            continue
+        pivots[index] = np.square(factor.diagonal()).min()
+        inverse, failed = dtrtri(factor, lower=0, overwrite_c=1)
+        if not failed:
+            np.einsum("ij,ij->i", inverse, inverse, out=diagonals[index])
+    return diagonals, pivots
+
+
+def _enough(blocks: np.ndarray, num_weights: int, bad: np.ndarray) -> np.ndarray:
+    """[f] the λ that each of the bad blocks would accept."""
+    smallest = [
+        np.linalg.eigvalsh(block)[0]
+        for start, chunk in damped_chunks(blocks, num_weights, 0.0)
+        for block in chunk[bad[start : start + len(chunk)]]
+    ]
+    margin = 1e-6 * block_diagonal(blocks, num_weights).max()
+    return 1.1 * np.maximum(-np.array(smallest), 0.0) + margin

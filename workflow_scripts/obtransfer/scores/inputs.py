@@ -9,6 +9,15 @@ import numpy as np
 from obtransfer.artifacts import check_finite
 from obtransfer.errors import ObtransferError
 
+KEYS: dict[str, dict[str, str]] = {
+    "diagonal": {"": ""},
+    "per_weight": {"": ""},
+    "block": {"": "NBB"},
+    "kfac": {":inputs": "GII", ":outputs": "GOO"},
+    "ekfac": {":input_basis": "GII", ":output_basis": "GOO", ":eigenvalues": "GOI"},
+}
+"""What follows a parameter's name in the keys of each structure, and the axes there ("": the parameter's)."""
+
 
 def check_weights(weights: Mapping[str, np.ndarray], criterion: str) -> None:
     """Refuse no weights at all, layers without weights, NaN and infinity.
@@ -36,21 +45,34 @@ def match_statistics(
 
     Args:
         weights: name to array.
-        statistics: name to array: the parameter's shape (diagonal), or [ceil(n/B), B, B] (block).
+        statistics: by the name of the parameter with each of the structure's `KEYS`:
+
+            * diagonal, per_weight: the parameter's shape;
+            * block: [ceil(n/B), B, B];
+            * kfac: ":inputs" [G, I', I'] and ":outputs" [G, O, O], for G groups of a weight [G O, ...] with
+              I' weights per output;
+            * ekfac: ":input_basis" and ":output_basis" of the same shapes, ":eigenvalues" [G, O, I'].
         criterion: who asks, for messages.
-        structure: "diagonal" or "block".
+        structure: one of `KEYS`.
 
     Raises:
-        ObtransferError: lists every layer that is missing, unexpected, of another shape, or not finite.
+        ObtransferError: lists every entry that is missing, unexpected, of another shape, or not finite.
     """
     if statistics is None:
         raise ObtransferError(
             f"{criterion} needs a {structure} curvature, but got none; compute one on a source task"
         )
-    problems = [f"{name}: missing" for name in weights if name not in statistics]
-    problems += [f"{name}: not among the weights" for name in statistics if name not in weights]
-    for name in [name for name in weights if name in statistics]:
-        problems += _shape_problem(name, weights[name].shape, statistics[name].shape, structure)
+    expected = {name + key: name for name in weights for key in KEYS[structure]}
+    problems = [f"{entry}: missing" for entry in expected if entry not in statistics]
+    problems += [f"{entry}: not among the weights" for entry in statistics if entry not in expected]
+    for name, weight in weights.items():
+        shapes = {key: statistics[name + key].shape for key in KEYS[structure] if name + key in statistics}
+        needed = _needed(weight.shape, shapes, structure)
+        problems += [
+            f"{name}{key}: needed shape {needed[key]}, got {list(found)}"
+            for key, found in shapes.items()
+            if str(list(found)) != needed[key]
+        ]
     if problems:
         raise ObtransferError(
             f"{criterion} needs a {structure} curvature of the very weights it scores, but: "
@@ -75,11 +97,27 @@ def refuse_negative(diagonal: np.ndarray, name: str, criterion: str) -> None:
         )
 
 
-def _shape_problem(name: str, weight: tuple[int, ...], found: tuple[int, ...], structure: str) -> list[str]:
-    if structure == "diagonal":
-        return [] if found == weight else [f"{name}: needed shape {list(weight)}, got {list(found)}"]
-    size = int(np.prod(weight))
-    block = found[-1] if len(found) == 3 else 0
-    if block and found == (-(-size // block), block, block):
-        return []
-    return [f"{name}: needed shape [ceil({size} / B), B, B], got {list(found)}"]
+def _needed(weight: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], structure: str) -> dict[str, str]:
+    """The shape of each key as text; the block size or number of groups is that of the first shape found.
+
+    Where that is no possible one, a letter stands in its place, which no shape equals.
+    """
+    if structure in ("kfac", "ekfac") and len(weight) < 2:
+        return dict.fromkeys(shapes, f"of a weight with outputs and inputs, not one of shape {list(weight)}")
+    found = next(iter(shapes.values()), ())
+    possible = len(found) == 3 and min(found) > 0
+    sizes: dict[str, object] = {}
+    if structure == "block":
+        size = int(np.prod(weight))
+        sizes = {"N": f"ceil({size} / B)", "B": "B"}
+        if possible and found[0] == -(-size // found[-1]):
+            sizes = {"N": found[0], "B": found[-1]}
+    elif len(weight) > 1:
+        sizes = {"G": "G", "O": f"{weight[0]} / G", "I": int(np.prod(weight[1:]))}
+        if possible and weight[0] % found[0] == 0:
+            sizes |= {"G": found[0], "O": weight[0] // found[0]}
+    axes = KEYS[structure]
+    return {
+        key: f"[{', '.join(str(sizes[axis]) for axis in axes[key])}]" if axes[key] else str(list(weight))
+        for key in shapes
+    }
