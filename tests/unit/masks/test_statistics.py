@@ -1,7 +1,7 @@
 """What a mask leaves."""
 
 import numpy as np
-from obtransfer.masks.statistics import collapsed_layers, count_weights, density_by_layer
+from obtransfer.masks.statistics import collapsed_layers, count_weights, density_by_layer, layer_rows
 
 MASK = {
     "full": np.ones((2, 2), dtype=bool),
@@ -21,3 +21,11 @@ def test_collapsed_layers_are_named():
 
 def test_counts():
     assert count_weights(MASK) == (11, 6)
+
+
+def test_a_row_for_every_layer_in_order():
+    assert layer_rows(MASK) == [
+        {"layer": "full", "num_weights": 4, "num_removed": 0, "sparsity": 0.0, "collapsed": 0},
+        {"layer": "quarter", "num_weights": 4, "num_removed": 3, "sparsity": 0.75, "collapsed": 0},
+        {"layer": "gone", "num_weights": 3, "num_removed": 3, "sparsity": 1.0, "collapsed": 1},
+    ]

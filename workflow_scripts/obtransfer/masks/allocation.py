@@ -11,7 +11,7 @@ import numpy as np
 
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.sparsity import count_removed, parse_sparsity
-from obtransfer.masks.topk import keep_mask
+from obtransfer.masks.topk import keep_mask, keep_masks
 
 
 def global_(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
@@ -31,14 +31,10 @@ def global_(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -
         ObtransferError: no scores, NaN (names the layers), or a sparsity out of range.
     """
     fraction = parse_sparsity(sparsity)
-    _check_scores(scores)
-    flat = np.concatenate([layer.reshape(-1) for layer in scores.values()])
-    keep = keep_mask(flat, count_removed(fraction, flat.size))
-    ends = np.cumsum([layer.size for layer in scores.values()])
-    parts = np.split(keep, ends[:-1])
-    return {
-        name: part.reshape(layer.shape) for (name, layer), part in zip(scores.items(), parts, strict=True)
-    }
+    check_scores(scores)
+    num_weights = sum(layer.size for layer in scores.values())
+    masks = keep_masks(list(scores.values()), count_removed(fraction, num_weights))
+    return dict(zip(scores, masks, strict=True))
 
 
 def uniform(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
@@ -53,7 +49,7 @@ def uniform(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -
     Arguments, returned value and errors as for `global_`.
     """
     fraction = parse_sparsity(sparsity)
-    _check_scores(scores)
+    check_scores(scores)
     counts = uniform_counts({name: layer.size for name, layer in scores.items()}, fraction)
     return {
         name: keep_mask(layer.reshape(-1), counts[name]).reshape(layer.shape)
@@ -71,7 +67,12 @@ def uniform_counts(sizes: Mapping[str, int], sparsity: Fraction) -> dict[str, in
     return counts
 
 
-def _check_scores(scores: Mapping[str, np.ndarray]) -> None:
+def check_scores(scores: Mapping[str, np.ndarray]) -> None:
+    """Refuse no scores at all, and NaN.
+
+    Raises:
+        ObtransferError: names the layers.
+    """
     if not scores:
         raise ObtransferError("a mask needs the scores of at least one layer, but got none")
     counts = {name: int(np.count_nonzero(np.isnan(layer))) for name, layer in scores.items()}

@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from obtransfer.errors import ObtransferError
+from obtransfer.masks.rank import chunks, nth_lowest
 
 
 def keep_mask(scores: np.ndarray, num_removed: int) -> np.ndarray:
-    """Keep all but the `num_removed` lowest scores; among equal scores the lower position goes first.
-
-    The same as ``np.argsort(scores, kind="stable")[:num_removed]``, in linear time. A threshold alone
-    would not do: ``score <= threshold`` removes *all* weights that tie with it, and equal scores are common
-    (dead filters have many zeros).
+    """`keep_masks` of one flat array of scores.
 
     Args:
-        scores: [n], higher = keep; infinity is allowed, NaN is not; not changed.
+        scores: [n], higher = keep; not changed.
         num_removed: 0 to n.
 
     Returns:
         [n] bool, True = keep, with exactly `num_removed` False.
 
     Raises:
+        ObtransferError: NaN among the scores, an array that is not flat, or a count out of range.
+    """
+    if scores.ndim != 1:
+        raise ObtransferError(f"needed a flat array of scores, but got shape {list(scores.shape)}")
+    return keep_masks([scores], num_removed)[0]
+
+
+def keep_masks(layers: Sequence[np.ndarray], num_removed: int) -> list[np.ndarray]:
+    """Keep all but the `num_removed` lowest scores of all layers; of equal scores the earlier goes first.
+
+    The same as ``np.argsort(np.concatenate(flat layers), kind="stable")[:num_removed]``, in linear time and
+    without the concatenation. A threshold alone would not do: ``score <= threshold`` removes *all* weights
+    that tie with it, and equal scores are common (dead filters have many zeros).
+    Cost: two reads of the scores besides those of `nth_lowest`; memory: the masks and what `nth_lowest`
+    takes.
+
+    Args:
+        layers: float arrays of any shapes, higher = keep; infinity is allowed, NaN is not; not changed.
+        num_removed: 0 to P, the number of scores.
+
+    Returns:
+        bool arrays of the same shapes, True = keep, with exactly `num_removed` False.
+
+    Raises:
         ObtransferError: NaN among the scores, or a count out of range.
     """
-    if scores.ndim != 1 or not 0 <= num_removed <= scores.size:
+    total = sum(layer.size for layer in layers)
+    if not 0 <= num_removed <= total:
         raise ObtransferError(
-            f"needed a flat array of scores and a number of weights to remove in 0 to {scores.size}, "
-            f"but got shape {list(scores.shape)} and {num_removed}"
+            f"the number of weights to remove must be in 0 to {total}, the number of scores, but got "
+            f"{num_removed}"
         )
-    unordered = int(np.count_nonzero(np.isnan(scores)))
+    kind = np.dtype(np.float32 if all(layer.dtype == np.float32 for layer in layers) else np.float64)
+    unordered = sum(int(np.count_nonzero(np.isnan(chunk))) for _, chunk in chunks(layers, kind))
     if unordered:
-        raise ObtransferError(f"scores must be ordered, but {unordered} of {scores.size} are NaN")
+        raise ObtransferError(f"scores must be ordered, but {unordered} of {total} are NaN")
     if num_removed == 0:
-        return np.ones(scores.shape, dtype=bool)
-    threshold = np.partition(scores, num_removed - 1)[num_removed - 1]
-    keep = scores > threshold
-    tied = np.flatnonzero(scores == threshold)
-    num_below = scores.size - int(np.count_nonzero(keep)) - tied.size
-    keep[tied[num_removed - num_below :]] = True
-    return keep
+        return [np.ones(layer.shape, dtype=bool) for layer in layers]
+    threshold, below = nth_lowest(layers, kind, num_removed - 1)
+    return _write(layers, kind, threshold, num_removed - below)
+
+
+def _write(
+    layers: Sequence[np.ndarray], kind: np.dtype, threshold: np.floating, ties: int
+) -> list[np.ndarray]:
+    """Masks without what is below the threshold and without the first `ties` of what equals it."""
+    masks = [np.empty(layer.size, dtype=bool) for layer in layers]
+    for (number, start), chunk in chunks(layers, kind):
+        keep = masks[number][start : start + chunk.size]
+        if not ties:
+            np.greater_equal(chunk, threshold, out=keep)
+            continue
+        np.greater(chunk, threshold, out=keep)
+        tied = np.flatnonzero(chunk == threshold)
+        keep[tied[ties:]] = True
+        ties -= min(ties, tied.size)
+    return [mask.reshape(layer.shape) for mask, layer in zip(masks, layers, strict=True)]
