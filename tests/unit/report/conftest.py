@@ -48,7 +48,7 @@ def _summary(
                 "allocation": allocation, "sparsity": sparsity, "seed": 0, "stage": stage, "batchnorm": norm,
                 "task": task, "is_source": task == source, "head": head,
                 "accuracy": _accuracy(criterion, sparsity, stage, task, source), "loss": 0.1, "num_test": 100,
-                "density": 1 - sparsity,
+                "density": 1 - sparsity, "collapsed_layers": 0,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -14,7 +14,6 @@ from obtransfer.report.aggregate import (
     transfer_by_run,
 )
 from obtransfer.report.prepared import COLUMNS, percent, prepare, read_summary, series_order, sparsities
-from obtransfer.report.summary import COLUMNS as WRITTEN_COLUMNS
 
 HEADER = ",".join(COLUMNS)
 
@@ -91,10 +90,6 @@ def test_preparing_twice_changes_nothing(make_summary) -> None:
 def test_percent_and_sparsities(make_summary) -> None:
     assert [percent(q) for q in (0.0, 0.07, 0.7, 0.985)] == ["0", "7", "70", "98.5"]
     assert sparsities(prepare(make_summary())) == [0.5, 0.7, 0.9]
-
-
-def test_columns_are_those_that_are_written() -> None:
-    assert COLUMNS == WRITTEN_COLUMNS
 
 
 def test_reading_skips_a_card_and_names_what_is_missing(tmp_path: Path) -> None:

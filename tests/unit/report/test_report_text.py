@@ -103,3 +103,16 @@ def test_one_task_is_no_transfer_and_one_unseen_task_has_no_error(make_summary) 
     assert transfer_table(make_summary(tasks=("upper",))) == "This run has no unseen tasks."
     assert "one task: no error known" in closing_text(make_summary(tasks=("upper", "lower")))
     assert "only criterion" in closing_text(make_summary(criteria=("obd",)))
+
+
+def test_layer_collapse_is_told_with_its_extent(make_summary) -> None:
+    rows = make_summary(["mini.dino", "mini.supervised"], sources=("upper", "lower"))
+    assert "collapse" not in closing_text(rows)
+    chosen = (rows["criterion"] == "magnitude") & (rows["sparsity"] == 0.9)
+    rows.loc[chosen & (rows["pretraining"] == "dino"), "collapsed_layers"] = 3
+    rows.loc[chosen & (rows["source"] == "lower"), "collapsed_layers"] = 1
+    text = " ".join(closing_text(rows).split())
+    assert (
+        "Layer collapse (all weights of a layer removed): magnitude at 90 % (3 models, up to 3 layers)."
+        in text
+    )

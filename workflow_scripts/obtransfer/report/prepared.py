@@ -7,14 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from obtransfer.errors import ObtransferError
+from obtransfer.report.summary import COLUMNS
 
-COLUMNS = (
-    "architecture", "pretraining", "source", "criterion", "allocation", "sparsity", "seed", "stage", "batchnorm",
-    "task", "is_source", "head", "accuracy", "loss", "num_test", "density",
-)  # fmt: skip
 DENSE = "dense"
 UNSEEN_IN_PRETRAINING = ("hebrew", "shapes", "handwritten")
-KNOWN_ORDER = ("magnitude", "obd", "obs", "random")
+KNOWN_ORDER = ("magnitude", "obd", "obs", "kfac_obs", "snip", "grasp", "synflow", "px", "random")
 
 
 def read_summary(path: Path | str) -> pd.DataFrame:
@@ -59,13 +56,19 @@ def prepare(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def series_order(summary: pd.DataFrame) -> list[str]:
-    """Series in the order every figure and table shows: the known criteria, then the others by name."""
+    """Series in the order every figure and table shows: that of `criterion_rank`."""
     pruned = summary.loc[
         summary["criterion"] != DENSE, ["criterion", "allocation", "series"]
     ].drop_duplicates()
-    rank = {name: index for index, name in enumerate(KNOWN_ORDER)}
-    keys = [(rank.get(c, len(rank)), c, a, s) for c, a, s in pruned.itertuples(index=False)]
+    keys = [(criterion_rank(c), a, s) for c, a, s in pruned.itertuples(index=False)]
     return [series for *_, series in sorted(keys)]
+
+
+def criterion_rank(label: str) -> tuple[int, str]:
+    """Sorts labels of criteria: the known ones in `KNOWN_ORDER`, each before its variants ("obs_block64" after "obs"),
+    then the others by name."""
+    known = [name for name in KNOWN_ORDER if label == name or label.startswith(f"{name}_")]
+    return (KNOWN_ORDER.index(max(known, key=len)), label) if known else (len(KNOWN_ORDER), label)
 
 
 def sparsities(summary: pd.DataFrame) -> list[float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any
+from zlib import crc32
 
 import matplotlib
 import pandas as pd
@@ -24,19 +24,30 @@ FORMATS = ("png", "svg")
 GREY = "#8a8a8a"
 INK = "#222222"
 CHANCE_LINE = (0, (1, 2))
-# Okabe and Ito's colours (safe for colour-blind readers; black is kept for "dense"), then darker ones of Tol's.
-_KNOWN = {"magnitude": "#0072B2", "obd": "#E69F00", "obs": "#009E73", "random": GREY}
+# Okabe and Ito's colours and two of Tol's, for all criteria; black is kept for "dense". All known and free colours are
+# at least 8 (CIELAB) apart for readers with full, red-, green- or blue-blind vision.
+_KNOWN = {
+    "magnitude": "#0072B2",
+    "obd": "#E69F00",
+    "obs": "#009E73",
+    "kfac_obs": "#CC79A7",
+    "snip": "#56B4E9",
+    "grasp": "#D55E00",
+    "synflow": "#882255",
+    "px": "#332288",
+    "random": GREY,
+}
 _FREE = (
-    "#CC79A7",
-    "#D55E00",
-    "#56B4E9",
-    "#882255",
-    "#332288",
-    "#999933",
+    "#4B0055",
     "#661100",
-    "#44AA99",
-    "#117733",
-    "#AA4499",
+    "#B15928",
+    "#004488",
+    "#999933",
+    "#FF9DA7",
+    "#EE8866",
+    "#AA7744",
+    "#7A5200",
+    "#6699CC",
 )
 _MARKERS = ("o", "s", "^", "X", "D", "v", "P", "*", "<", ">", "h", "d", "p", "8")
 _SETTINGS: dict[str, Any] = {
@@ -106,13 +117,21 @@ def plot_settings() -> AbstractContextManager[None]:
 def series_styles(series: Sequence[str]) -> dict[str, SeriesStyle]:
     """A colour and a marker for every series.
 
-    Known criteria have the same colour in every run (in their first allocation); the others take free ones in order,
-    and share colours, but not markers, only beyond ten.
+    Known criteria have the same colour in every run (in their first allocation). The others have one that their name
+    picks, so that it stays when a run gains or loses criteria; where two pick the same, the later takes the next free
+    one. Colours, but not markers, are shared beyond ten.
     """
     known: dict[str, str | None] = dict(_KNOWN)
-    free = cycle(_FREE)
-    colors = {name: known.pop(name.split(", ")[0], None) or next(free) for name in series}
+    colors: dict[str, str] = {}
+    for name in series:
+        colors[name] = known.pop(name.split(", ")[0], None) or _free_color(name, set(colors.values()))
     return {name: SeriesStyle(colors[name], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(series)}
+
+
+def _free_color(name: str, taken: set[str]) -> str:
+    start = crc32(name.encode()) % len(_FREE)
+    turned = (*_FREE[start:], *_FREE[:start])
+    return next((color for color in turned if color not in taken), turned[0])
 
 
 def add_title(figure: Figure, title: str) -> None:

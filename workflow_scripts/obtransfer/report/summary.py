@@ -14,6 +14,7 @@ from obtransfer.artifacts import Table, atomic_path, read_table
 COLUMNS = (
     "architecture", "pretraining", "source", "criterion", "allocation", "sparsity", "seed", "stage", "batchnorm",
     "task", "is_source", "head", "accuracy", "loss", "num_test", "density",
+    "collapsed_layers",
 )  # fmt: skip
 
 
@@ -54,5 +55,6 @@ def summary_rows(results: Path, config: Mapping[str, Any]) -> Iterator[dict[str,
                         **point.columns(),
                         "is_source": row["task"] == point.source,
                         "density": table.metadata["density"],
+                        "collapsed_layers": table.metadata["collapsed_layers"],
                         **row,
                     }

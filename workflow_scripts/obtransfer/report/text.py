@@ -36,6 +36,7 @@ def closing_text(summary: pd.DataFrame, folder: Path | str = "results") -> str:
         parts.append(_table(summary))
     else:
         parts.append("This run has no pruned model or no unseen task: nothing can be said about transfer.")
+    parts += _collapses(summary)
     return "\n".join(parts) + "\n"
 
 
@@ -94,6 +95,21 @@ def _points(change: Change) -> str:
 
 def _gained(change: Change) -> str:
     return f"({change.num_gained} of {change.num_tasks})"
+
+
+def _collapses(summary: pd.DataFrame) -> list[str]:
+    """Layers that lost all their weights, by series and sparsity; nothing where none did."""
+    models = ["backbone", "source", "seed", "series", "sparsity", "stage"]
+    rows = summary[summary["stage"] == "pruned"].drop_duplicates(models)
+    rows = rows[rows["collapsed_layers"] > 0]
+    if rows.empty:
+        return []
+    counts = rows.groupby(["series", "sparsity"], sort=True)["collapsed_layers"].agg(["count", "max"])
+    told = [
+        f"{series} at {percent(float(sparsity))} % ({_count(int(count), 'model')}, up to {_count(int(most), 'layer')})"
+        for (series, sparsity), count, most in zip(counts.index, counts["count"], counts["max"], strict=True)
+    ]
+    return [_wrapped(f"Layer collapse (all weights of a layer removed): {', '.join(told)}.")]
 
 
 def _table(summary: pd.DataFrame) -> str:
