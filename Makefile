@@ -5,7 +5,7 @@ RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 TARGET ?= results/evaluations/miniresnet.supervised/obs/upper/seed_0/global/sparsity_0.7/keep/all.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev demo large test test-fast lint format dag pretrained times lock clean
+.PHONY: help env env-dev demo large criteria benchmark test test-fast lint format dag pretrained times lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -24,6 +24,17 @@ demo: env ## environment, then the whole default grid on the embedded data: figu
 large: env ## the larger grid: several sources and seeds (hours)
 	@$(RUN) python workflow_scripts/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/large.yaml
+
+criteria: env ## every criterion, several sources and seeds, pruned models only (about an hour)
+	@$(RUN) python workflow_scripts/unlock.py
+	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/criteria_convnets.yaml
+	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/criteria_vits.yaml
+	@cat results/criteria_convnets/criteria.md results/criteria_vits/criteria.md
+
+benchmark: env ## speed and memory as ratios, in Markdown (about a quarter of an hour; quiet machine)
+	@$(RUN) python benchmarks/curvature.py
+	@$(RUN) python benchmarks/inverse_diagonals.py
+	@$(RUN) python benchmarks/selection.py
 
 test: env-dev ## environment, then all tests
 	@$(RUN) python -m pytest -n $(CORES)

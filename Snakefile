@@ -13,6 +13,7 @@ include: "rules/data.smk"
 include: "rules/curvature.smk"
 include: "rules/score.smk"
 include: "rules/mask.smk"
+include: "rules/rounds.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
@@ -28,3 +29,4 @@ rule all:
         RESULTS / "summary.csv",
         RESULTS / "figures",
         RESULTS / "summary.txt",
+        RESULTS / "criteria.md",

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 from obtransfer import grid
 from obtransfer.configuration import check
 from obtransfer.errors import ObtransferError
+from obtransfer.masks import schedule
 from obtransfer.provenance import source_digest
 from obtransfer.registry import ALLOCATIONS, BACKBONES, CRITERIA, ESTIMATORS, TASKS
 
@@ -27,8 +28,11 @@ wildcard_constraints:
     label=NAME,
     seed="[0-9]+",
     estimator=NAME,
-    structure="diagonal|block[1-9][0-9]*",
+    structure="diagonal|block([1-9][0-9]*|row)|kfac|ekfac|per_weight",
     scoring=f"{NAME}(/{NAME}/seed_[0-9]+|/seed_[0-9]+)?",
+    round="[1-9][0-9]*",
+    share="[1-9][0-9]*",
+    shares="[1-9][0-9]*",
     allocation=NAME,
     sparsity="0\\.[0-9]+",
     state=f"dense|{NAME}(/{NAME}/seed_[0-9]+|/seed_[0-9]+)?/{NAME}/sparsity_0\\.[0-9]+",
@@ -104,15 +108,63 @@ def task_code(wildcards):
 def estimator_code(wildcards):
     """Digest of the code that this estimator runs."""
     return source_digest(
-        "compute_curvature", known(ESTIMATORS, wildcards.estimator, "estimator")
+        "compute_curvature", known(ESTIMATORS, wildcards.estimator, "estimator").compute
     )
+
+
+def estimator_settings(wildcards):
+    """The settings of curvature that this estimator reads."""
+    reads = known(ESTIMATORS, wildcards.estimator, "estimator").reads
+    keys = ("num_examples", "batch_size", "memory_gb", *reads)
+    return {key: config["curvature"][key] for key in keys if key in config["curvature"]}
+
+
+def earlier_statistic(wildcards, folder):
+    """The statistic, in the same folder, that this one builds on."""
+    if wildcards.structure == "ekfac":
+        return folder / f"{wildcards.estimator}.kfac.safetensors"
+    after = known(ESTIMATORS, wildcards.estimator, "estimator").after
+    return folder / f"{after}.safetensors" if after else []
+
+
+def earlier_of_dense(wildcards):
+    """What a statistic of the dense backbone builds on."""
+    folder = f"curvature/{wildcards.backbone}/{wildcards.source}/seed_{wildcards.seed}"
+    return earlier_statistic(wildcards, RESULTS / folder)
+
+
+def shares_of_curvature(wildcards):
+    """The shares of the calibration images that are merged."""
+    folder = f"curvature/{wildcards.backbone}/{wildcards.source}/seed_{wildcards.seed}"
+    name, shares = (
+        f"{wildcards.estimator}.{wildcards.structure}",
+        config["curvature"]["shares"],
+    )
+    return [
+        RESULTS / f"{folder}/shares/{name}.{share}_of_{shares}.safetensors"
+        for share in range(1, shares + 1)
+    ]
+
+
+def share_number(wildcards):
+    """Which share of the calibration images a job reads, and of how many."""
+    return [int(wildcards.share), int(wildcards.shares)]
+
+
+def label_of(wildcards):
+    """The criterion's label, with which `scoring` begins."""
+    return wildcards.scoring.partition("/")[0]
 
 
 def scoring_settings(wildcards):
     """The configured settings of the criterion that `scoring` begins with."""
-    label = wildcards.scoring.partition("/")[0]
+    label = label_of(wildcards)
     chosen = grid.settings(config, label)
-    known(CRITERIA, chosen["criterion"], "criterion")
+    known(
+        {**config.get("criteria", {}), **CRITERIA},
+        label,
+        "criterion or criterion's label",
+    )
     return chosen
 
 
@@ -122,6 +174,26 @@ def scoring_seed(wildcards):
         int(wildcards.scoring.rpartition("seed_")[2])
         if "seed_" in wildcards.scoring
         else 0
+    )
+
+
+def scoring_source(wildcards):
+    """The source that `scoring` names, where it reads data."""
+    parts = wildcards.scoring.split("/")
+    return parts[1] if len(parts) == 3 else ""
+
+
+def scoring_images(wildcards):
+    """Images of the scoring's source, where it reads any."""
+    source = scoring_source(wildcards)
+    return RESULTS / f"tasks/{source}.safetensors" if source else []
+
+
+def scoring_head(wildcards):
+    """The dense backbone's head for the scoring's source, where it reads data."""
+    source = scoring_source(wildcards)
+    return (
+        RESULTS / f"heads/{wildcards.backbone}/{source}.safetensors" if source else []
     )
 
 
@@ -135,20 +207,156 @@ def score_code(wildcards):
     return source_digest("compute_scores", score_function(wildcards))
 
 
-def score_damping(wildcards):
-    """Damping and its mode, for the criteria that have them."""
-    chosen = scoring_settings(wildcards)
-    return {key: chosen[key] for key in ("damping", "damping_mode") if key in chosen}
+def score_options(wildcards):
+    """The settings that the criterion's function reads."""
+    return options_of(scoring_settings(wildcards))
+
+
+def options_of(chosen):
+    """Those of a label's settings that are arguments of the criterion's function."""
+    reads = CRITERIA[chosen["criterion"]].reads
+    return {
+        key: chosen[key] for key in reads if key in chosen and chosen[key] != "chosen"
+    }
 
 
 def curvature_of(wildcards):
-    """The curvature that the criterion reads, if it reads one."""
-    label, _, origin = wildcards.scoring.partition("/")
+    """The statistic of the dense backbone that the criterion reads, if it reads one."""
+    origin = wildcards.scoring.partition("/")[2]
+    path = grid.statistic(config, wildcards.backbone, label_of(wildcards), origin)
+    return RESULTS / path if path else []
+
+
+def damping_of(wildcards):
+    """The table with the damping chosen on the source's validation images, where that is asked for."""
+    if scoring_settings(wildcards).get("damping") != "chosen":
+        return []
+    origin = wildcards.scoring.partition("/")[2]
+    return RESULTS / f"damping/{wildcards.backbone}/{origin}.csv"
+
+
+def damped_labels():
+    """Labels whose damping is chosen, with the criterion's function and its other settings."""
+    labels = {
+        label: grid.settings(config, label) for label in grid.chosen_damping(config)
+    }
+    return {
+        label: {
+            "score": CRITERIA[chosen["criterion"]].score,
+            "options": options_of(chosen),
+        }
+        for label, chosen in labels.items()
+    }
+
+
+def damped_statistics(wildcards):
+    """What the criteria whose damping is chosen read, in the order of `damped_labels`."""
+    origin = f"{wildcards.source}/seed_{wildcards.seed}"
+    return [
+        RESULTS / grid.statistic(config, wildcards.backbone, label, origin)
+        for label in grid.chosen_damping(config)
+    ]
+
+
+def damping_code(wildcards):
+    """Digest of the code that chooses a damping."""
+    scores = [entry["score"] for entry in damped_labels().values()]
+    return source_digest("choose_damping", *scores, ALLOCATIONS["global"])
+
+
+def round_folder(wildcards, number):
+    """Where a round's files are."""
+    state = f"{wildcards.backbone}/{wildcards.scoring}/{wildcards.allocation}"
+    return RESULTS / f"rounds/{state}/sparsity_{wildcards.sparsity}" / f"round_{number}"
+
+
+def mask_of_round_before(wildcards):
+    """The mask that a round begins with."""
+    return round_folder(wildcards, int(wildcards.round) - 1) / "mask.safetensors"
+
+
+def statistic_of_round(wildcards):
+    """The statistic of the masked model that the criterion reads in this round, if it reads one."""
+    path = curvature_of(wildcards)
+    return round_folder(wildcards, wildcards.round) / path.name if path else []
+
+
+def earlier_of_round(wildcards):
+    """What a round's statistic builds on."""
+    return earlier_statistic(wildcards, round_folder(wildcards, wildcards.round))
+
+
+def scores_after(wildcards, number):
+    """Scores of round `number`; those of the first are the one-shot ones."""
+    if number > 1:
+        return round_folder(wildcards, number) / "scores.safetensors"
+    label, slash, origin = wildcards.scoring.partition("/")
+    scoring = grid.scored_label(config, label) + slash + origin
+    return RESULTS / f"scores/{wildcards.backbone}/{scoring}.safetensors"
+
+
+def scores_of_round(wildcards):
+    """The scores from which a round's mask is made."""
+    return scores_after(wildcards, int(wildcards.round))
+
+
+def scores_of_mask(wildcards):
+    """The scores of the last round."""
+    rounds = grid.rounds(scoring_settings(wildcards))
+    if rounds > grid.MAX_ROUNDS_AS_JOBS:
+        return round_folder(wildcards, rounds).parent / "last_scores.safetensors"
+    return scores_after(wildcards, rounds)
+
+
+def sparsities_of_rounds(wildcards):
+    """The sparsity after every round."""
+    chosen = scoring_settings(wildcards)
+    kind = chosen.get("schedule", "exponential")
+    return schedule.sparsities(wildcards.sparsity, grid.rounds(chosen), kind)
+
+
+def sparsity_of_round(wildcards):
+    """The sparsity after this round."""
+    return sparsities_of_rounds(wildcards)[int(wildcards.round) - 1]
+
+
+def statistic_in_rounds(wildcards):
+    """Estimator, structure and settings of the statistics that pruning in rounds computes by itself."""
     chosen = scoring_settings(wildcards)
     if CRITERIA[chosen["criterion"]].needs == "none":
-        return []
-    name = f"{chosen['estimator']}.{grid.structure(config, label)}.safetensors"
-    return RESULTS / f"curvature/{wildcards.backbone}/{origin}/{name}"
+        return {}
+    name = grid.estimator(chosen)
+    keys = ("num_examples", "batch_size", *ESTIMATORS[name].reads)
+    return {
+        "estimator": name,
+        "structure": grid.structure(chosen),
+        "after": ESTIMATORS[name].after,
+        "settings": {key: config["curvature"][key] for key in keys},
+    }
+
+
+def rounds_code(wildcards):
+    """Digest of the code that pruning in rounds runs."""
+    chosen = scoring_settings(wildcards)
+    modules = [score_function(wildcards), allocation_function(wildcards)]
+    if CRITERIA[chosen["criterion"]].needs != "none":
+        modules.append(ESTIMATORS[grid.estimator(chosen)].compute)
+    return source_digest("score_in_rounds", *modules)
+
+
+def updated(wildcards):
+    """Whether the surviving weights make up for the removed ones."""
+    return "update" in scoring_settings(wildcards)
+
+
+def weights_to_update(wildcards):
+    """The dense weights, where the mask comes with an update of those that stay."""
+    return weights_of(wildcards) if updated(wildcards) else []
+
+
+def curvature_to_update(wildcards):
+    """The blocks, where the mask comes with an update of the weights that stay."""
+    return curvature_of(wildcards) if updated(wildcards) else []
 
 
 def allocation_function(wildcards):

@@ -32,3 +32,21 @@ rule figures:
         code=source_digest("figures"),
     script:
         "../workflow_scripts/figures.py"
+
+
+rule compare_criteria:
+    input:
+        summary=RESULTS / "summary.csv",
+    output:
+        table=RESULTS / "criteria.csv",
+        text=RESULTS / "criteria.md",
+    log:
+        RESULTS / "logs/compare_criteria.log",
+    benchmark:
+        RESULTS / "benchmarks/compare_criteria.tsv"
+    conda:
+        "../envs/steps.yaml"
+    params:
+        code=source_digest("compare_criteria"),
+    script:
+        "../workflow_scripts/compare_criteria.py"

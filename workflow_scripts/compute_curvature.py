@@ -1,5 +1,6 @@
-"""Curvature of the source task's loss at the pre-trained weights."""
+"""Curvature, or another statistic, of the source task's loss at the pre-trained weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,66 +9,69 @@ from obtransfer.step import run_step
 
 def compute_curvature(
     weights: Path,
-    task_images: Path,
-    head: Path,
+    mask: Path | None,
+    task_images: Path | None,
+    head: Path | None,
+    first: Path | None,
     curvature: Path,
     *,
     estimator: str,
     structure: str,
     seed: str,
+    part: tuple[int, int],
     settings: dict[str, Any],
     made: dict[str, Any],
 ) -> None:
-    """Write `curvature`: a diagonal or blocks, from `num_examples` calibration images drawn by `seed`."""
-    import numpy as np
-    import torch
-    from obtransfer.artifacts import check_finite, map_tensors, read_tensors, write_tensors
-    from obtransfer.curvature.compute import compute_curvature as accumulate
-    from obtransfer.data.pixels import batches, select
-    from obtransfer.models.load import load_backbone
+    """Write `curvature`: a statistic of the calibration images drawn by `seed`, of which this job reads one share."""
+    from obtransfer.artifacts import check_finite, map_tensors
     from obtransfer.progress import bar
+    from obtransfer.pruned import load_pruned
+    from obtransfer.statistic import (
+        compute_statistic,
+        describe,
+        layer_groups,
+        read_calibration,
+        write_in_groups,
+    )
     from obtransfer.step import device
 
-    model, card = load_backbone(weights)
-    pixels, labels = select(map_tensors(task_images, kind="task"), "calibration")
-    chosen = np.sort(np.random.default_rng(int(seed)).permutation(len(labels))[: settings["num_examples"]])
-    classifier = {
-        name: torch.from_numpy(array).float().to(device())
-        for name, array in read_tensors(head, kind="head").tensors.items()
-    }
-    block_size = int(structure.removeprefix("block")) if structure.startswith("block") else None
-    data = batches(
-        pixels[chosen],
-        labels[chosen],
-        mean=card["mean"],
-        std=card["std"],
-        batch_size=settings["batch_size"],
-        device=device(),
-    )
-    with bar(len(chosen), f"{estimator} {structure}") as progress:
-        found = accumulate(
-            model.to(device()),
-            classifier["weight"],
-            classifier["bias"],
-            data,
-            estimator=estimator,
-            structure="block" if block_size else "diagonal",
-            block_size=block_size or 1,
-            parameters=card["prunable"],
-            progress=progress,
+    model, card = load_pruned(weights, mask, None, device=device())
+    calibration = None
+    if task_images is not None and head is not None:
+        calibration = read_calibration(
+            task_images,
+            head,
+            card,
+            num_examples=settings["num_examples"],
+            batch_size=settings["batch_size"],
+            seed=int(seed),
+            part=(part[0], part[1]),
+            device=device(),
         )
-    tensors = {name: tensor.cpu().numpy() for name, tensor in found.items()}
-    check_finite(tensors, f"{estimator} {structure} of {card['backbone']}")
-    metadata = {
-        "backbone": card["backbone"],
-        "estimator": estimator,
-        "structure": "block" if block_size else "diagonal",
-        "block_size": block_size,
-        "num_examples": len(chosen),
-        "num_classes": len(classifier["bias"]),
-        "made": made,
-    }
-    write_tensors(curvature, tensors, kind="curvature", metadata=metadata)
+    groups = layer_groups(model, card, structure, settings.get("memory_gb"), device())
+    earlier = map_tensors(first, kind="curvature").tensors if first else None
+
+    def compute(layers: Sequence[str]) -> dict[str, Any]:
+        with bar(len(calibration.labels) if calibration else 1, f"{estimator} {structure}") as progress:
+            found = compute_statistic(
+                model,
+                card,
+                calibration,
+                estimator=estimator,
+                structure=structure,
+                settings=settings,
+                seed=int(seed),
+                first=earlier,
+                parameters=layers,
+                progress=progress,
+            )
+        check_finite(found, f"{estimator} {structure} of {card['backbone']}")
+        for name, array in found.items() if estimator == "hessian" else ():
+            print(f"{name}: {(array < 0).mean():.1%} of the diagonal is negative", flush=True)
+        return found
+
+    metadata = describe(card, calibration, estimator, structure, settings) | {"made": made}
+    write_in_groups(curvature, groups, compute, metadata)
 
 
 if "snakemake" in globals():

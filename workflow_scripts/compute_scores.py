@@ -8,23 +8,35 @@ from obtransfer.step import run_step
 
 def compute_scores(
     weights: Path,
+    mask: Path | None,
     curvature: Path | None,
+    damping: Path | None,
     scores: Path,
     *,
     score: str,
-    damping: dict[str, Any],
+    options: dict[str, Any],
     chance: int,
     made: dict[str, Any],
 ) -> None:
     """Write `scores`: for each prunable weight the estimated increase of the loss on its removal."""
-    from obtransfer.artifacts import check_finite, map_tensors, write_tensors
+    from obtransfer.artifacts import check_finite, map_tensors, read_table, write_tensors
+    from obtransfer.pruned import read_mask
     from obtransfer.resolve import resolve
+    from obtransfer.rounds import score_survivors
 
     backbone = map_tensors(weights, kind="backbone")
     prunable = {name: backbone.tensors[name] for name in backbone.metadata["prunable"]}
-    statistics = map_tensors(curvature, kind="curvature").tensors if curvature else None
-    found = resolve(score)(prunable, statistics, seed=chance, **damping)
-    check_finite(found.scores, f"scores of {backbone.metadata['backbone']} by {score}")
+    statistics = map_tensors(curvature, kind="curvature") if curvature else None
+    tensors = statistics.tensors if statistics else None
+    options = {**options, "seed": chance}
+    if damping:
+        options["damping"] = read_table(damping, kind="damping").metadata["chosen"]
+    if mask:
+        structure = statistics.metadata["structure"] if statistics else "none"
+        found = score_survivors(resolve(score), prunable, tensors, read_mask(mask), structure, **options)
+    else:
+        found = resolve(score)(prunable, tensors, **options)
+        check_finite(found.scores, f"scores of {backbone.metadata['backbone']} by {score}")
     metadata = {
         "backbone": backbone.metadata["backbone"],
         "score": score,

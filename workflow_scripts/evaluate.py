@@ -41,7 +41,7 @@ def evaluate(
             device=device(),
             progress=progress,
         )
-    metadata = {"backbone": card["backbone"], "density": card["density"], "made": made}
+    metadata = {key: card[key] for key in ("backbone", "density", "collapsed_layers")} | {"made": made}
     write_table(accuracies, rows, kind="evaluation", metadata=metadata)
 
 

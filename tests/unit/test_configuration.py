@@ -36,7 +36,7 @@ criteria:
   obd: {criterion: obd, estimator: ggn, damping: 0, damping_mode: relative}
   obs: {criterion: obs, estimator: ggn, block_size: 16, damping: 0.1}
 heads: {alpha: 1.0}
-curvature: {num_examples: 200, batch_size: 50}
+curvature: {num_examples: 200, batch_size: 50, loss: squared_error, num_samples: 1, num_probes: 100, shares: 1}
 finetune: {epochs: 90, batch_size: 32, learning_rate: 0.01, momentum: 0.9, weight_decay: 1.0e-4,
   schedule: multistep, milestones: [30, 60, 80], gamma: 0.1, batchnorm: frozen}
 evaluate: {batch_size: 250}
@@ -185,6 +185,16 @@ BAD = [
     ("suites.unseen", [], "suites.unseen: got an empty list; needed at least 1"),
     # Words.
     (
+        "criteria.obs.damping",
+        "chosen",
+        "damping_choice: missing; needed the candidates for the damping of obs",
+    ),
+    (
+        "grid.criteria",
+        ["px"],
+        "grid.criteria[0]: px is not defined for networks with attention, and grid.backbones has minivit...",
+    ),
+    (
         "finetune.schedule",
         "cosin",
         "finetune.schedule: got the text 'cosin'; needed one of multistep, cosine, constant; did ...",
@@ -212,7 +222,7 @@ BAD = [
     (
         "grid.allocations",
         ["Global"],
-        "grid.allocations[0]: unknown allocation 'Global'; did you mean 'global'? there are: global, uniform",
+        "grid.allocations[0]: unknown allocation 'Global'; did you mean 'global'? there are: ...",
     ),
     (
         "grid.backbones",
@@ -242,7 +252,7 @@ BAD = [
     (
         "criteria.obd.estimator",
         "gnn",
-        "criteria.obd.estimator: unknown estimator 'gnn'; did you mean 'ggn'? ...",
+        "criteria.obd.estimator: unknown estimator (of diagonal curvature) 'gnn'; did you mean 'ggn'? ...",
     ),
     # Names.
     (
@@ -302,12 +312,12 @@ BAD = [
     (
         "criteria.obs.damping",
         0,
-        "criteria.obs.damping: got 0; needed more than 0, since obs inverts blocks that ...",
+        "criteria.obs.damping: got 0; needed more than 0, since obs inverts what may be singular",
     ),
     (
         "criteria.obs.damping",
         0.0,
-        "criteria.obs.damping: got 0; needed more than 0, since obs inverts blocks that ...",
+        "criteria.obs.damping: got 0; needed more than 0, since obs inverts what may be singular",
     ),
     (
         "criteria.mag",
@@ -322,8 +332,40 @@ BAD = [
     (
         "criteria.obs",
         GONE,
-        "grid.criteria[2]: 'obs' needs settings (estimator, block_size, damping, damping_mode); define ...",
+        "grid.criteria[2]: 'obs' needs settings (estimator, block_size, damping); define it ...",
     ),
+    (
+        "criteria.obs.estimator",
+        "hessian",
+        "criteria.obs.estimator: unknown estimator (of block curvature) 'hessian'; there are: ggn, ...",
+    ),
+    (
+        "criteria.obs.block_size",
+        "rows",
+        "criteria.obs.block_size: got the text 'rows'; needed a number or 'row'",
+    ),
+    (
+        "criteria.obs.damping",
+        "best",
+        "criteria.obs.damping: got the text 'best'; needed a number or 'chosen'",
+    ),
+    ("criteria.obd.update", "joint", "criteria.obd.update: obd does not read it; remove it"),
+    ("criteria.obs.negative", "abs", "criteria.obs.negative: obs does not read it; remove it"),
+    (
+        "criteria.s",
+        {"criterion": "snip", "estimator": "ggn"},
+        "criteria.s.estimator: snip does not read it; remove it",
+    ),
+    ("criteria.obs.schedule", "cubic", "criteria.obs.schedule: is read with rounds of 2 or more; ..."),
+    ("criteria.obs.rounds", 0, "criteria.obs.rounds: got 0; needed a whole number, at least 1 (weights ..."),
+    (
+        "grid.allocations",
+        ["n_of_16"],
+        "grid.allocations[0]: n_of_16 needs sparsities that are multiples of 1/16; got 0.7, 0.95; compute ...",
+    ),
+    ("curvature.loss", "hinge", "curvature.loss: unknown loss 'hinge'; there are: squared_error, ..."),
+    ("curvature.num_examples", 9, "curvature.num_examples: got 9; needed at least 10, one of every class"),
+    ("curvature.shares", 0, "curvature.shares: got 0; needed a whole number, at least 1 (jobs ..."),
 ]
 
 
@@ -351,6 +393,19 @@ def test_all_errors_are_told_at_once():
     assert len(changes) > 25
     for path in changes:
         assert any(line.startswith(path) for line in found), path
+
+
+def test_groups_of_weights_are_not_removed_in_rounds():
+    (line,) = lines(
+        changed(
+            ("grid.allocations", ["n_of_4"]),
+            ("grid.sparsities", [0.5]),
+            ("criteria.obs.rounds", 3),
+        )
+    )
+    assert line.startswith(
+        "grid.allocations[0]: n_of_4 removes a whole number of every 4 weights, and rounds do not; "
+    )
 
 
 def test_what_is_no_mapping_at_all():

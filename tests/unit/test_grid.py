@@ -1,7 +1,18 @@
 from typing import Any
 
 import pytest
-from obtransfer.grid import Point, decimal, evaluation, points, scoring, structure
+from obtransfer.grid import (
+    Point,
+    chosen_damping,
+    decimal,
+    estimator,
+    evaluation,
+    points,
+    scored_label,
+    scoring,
+    statistic,
+    structure,
+)
 
 CONFIG: dict[str, Any] = {
     "grid": {
@@ -57,5 +68,57 @@ def test_one_spelling_for_a_sparsity() -> None:
     assert [decimal(q) for q in (0.7, "0.70", 0.9000, 1e-2)] == ["0.7", "0.7", "0.9", "0.01"]
 
 
-def test_structures() -> None:
-    assert structure(CONFIG, "obs_fine") == "block4" and structure(CONFIG, "magnitude") == "none"
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"criterion": "magnitude"}, "none"),
+        ({"criterion": "obd", "estimator": "ggn"}, "diagonal"),
+        ({"criterion": "obs", "estimator": "ggn", "block_size": 4}, "block4"),
+        ({"criterion": "obs", "estimator": "ggn", "block_size": "row"}, "blockrow"),
+        ({"criterion": "kfac_obs", "estimator": "ggn"}, "kfac"),
+        ({"criterion": "kfac_obs", "estimator": "ggn", "eigenvalue_correction": True}, "ekfac"),
+        ({"criterion": "snip"}, "per_weight"),
+    ],
+)
+def test_structures(settings: dict[str, Any], expected: str) -> None:
+    assert structure(settings) == expected
+
+
+CRITERIA = {
+    "obs": {"criterion": "obs", "estimator": "ggn", "block_size": 4, "damping": "chosen"},
+    "updated": {
+        "criterion": "obs",
+        "estimator": "ggn",
+        "block_size": 4,
+        "damping": "chosen",
+        "update": "joint",
+    },
+    "damped": {"criterion": "obs", "estimator": "ggn", "block_size": 4, "damping": 1.0, "update": "joint"},
+    "synflow": {"criterion": "synflow", "rounds": 100},
+}
+
+
+def test_labels_that_differ_after_the_scores_share_them() -> None:
+    config = {"criteria": CRITERIA, "grid": {"criteria": ["updated", "damped", "obs"]}}
+    labels = ("updated", "damped", "obs", "synflow", "snip")
+    assert [scored_label(config, label) for label in labels] == ["obs", "damped", "obs", "synflow", "snip"]
+    assert chosen_damping(config) == ["obs"]
+
+
+@pytest.mark.parametrize(
+    "label, expected",
+    [
+        ("magnitude", ""),
+        ("synflow", "curvature/a.b/synflow.per_weight.safetensors"),
+        ("snip", "curvature/a.b/upper/seed_1/gradient.per_weight.safetensors"),
+        ("updated", "curvature/a.b/upper/seed_1/ggn.block4.safetensors"),
+    ],
+)
+def test_paths_of_statistics_name_the_source_where_one_is_read(label: str, expected: str) -> None:
+    assert statistic({"criteria": CRITERIA}, "a.b", label, "upper/seed_1") == expected
+
+
+def test_a_criterion_without_data_has_no_source_in_its_paths() -> None:
+    config = {"criteria": CRITERIA}
+    assert scoring(config, "synflow", "upper", 1) == "synflow" and estimator(CRITERIA["synflow"]) == "synflow"
+    assert scoring(config, "snip", "upper", 1) == "snip/upper/seed_1"

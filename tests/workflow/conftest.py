@@ -44,7 +44,14 @@ CONFIG: dict[str, Any] = {
         },
     },
     "heads": {"alpha": 1.0},
-    "curvature": {"num_examples": 20, "batch_size": 10},
+    "curvature": {
+        "num_examples": 20,
+        "batch_size": 10,
+        "loss": "squared_error",
+        "num_samples": 1,
+        "num_probes": 4,
+        "shares": 1,
+    },
     "finetune": {
         "epochs": 1,
         "batch_size": 20,

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import ALLOCATIONS, BACKBONES, CRITERIA, ESTIMATORS, TASKS
+from obtransfer.registry import (
+    ALLOCATIONS,
+    ARCHITECTURES,
+    BACKBONES,
+    CRITERIA,
+    ESTIMATORS,
+    LOSSES,
+    TASKS,
+    Criterion,
+)
 from obtransfer.schema import did_you_mean, problems, read_schema, shown
 
 CLASSES_PER_TASK = 10  # ASSUME: every task of the registry has ten classes
 RESERVED_LABEL = "dense"
 
-_SETTINGS = {
-    "none": (),
-    "diagonal": ("estimator", "damping", "damping_mode"),
-    "block": ("estimator", "block_size", "damping", "damping_mode"),
-}
+CHOSEN = "chosen"
+ROW = "row"
+
 _BATCHNORMS = ("keep", "recalibrate")
-_OPTIONAL = {"damping_mode"}
+_OF_THE_STATISTIC = {"block": ("block_size",), "kfac": ("eigenvalue_correction",)}
+_OF_THE_MASK = ("rounds", "schedule")
+_OPTIONAL = {"damping_mode", "negative", "eigenvalue_correction", "update", *_OF_THE_MASK}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -36,7 +46,18 @@ def check(config: Mapping[str, Any]) -> None:
     """
     found = problems(config, read_schema())
     if isinstance(config, Mapping):
-        for rule in (_duplicates, _names, _sources, _criteria, _finetuned, _calibration, _milestones):
+        for rule in (
+            _duplicates,
+            _names,
+            _sources,
+            _criteria,
+            _undefined,
+            _groups_of_m,
+            _chosen_damping,
+            _finetuned,
+            _calibration,
+            _milestones,
+        ):
             found += rule(config)
     if found:
         count = "1 error" if len(found) == 1 else f"{len(found)} errors"
@@ -61,6 +82,9 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
             yield from _unknown(path, name, TASKS, "task")
     for path, name in _entries(config, "grid", "allocations"):
         yield from _unknown(path, name, ALLOCATIONS, "allocation")
+    loss = _mapping(config, "curvature").get("loss")
+    if isinstance(loss, str):
+        yield from _unknown("curvature.loss", loss, LOSSES, "loss")
     for path, name in _entries(config, "grid", "backbones"):
         architecture, _, pretraining = name.partition(".")
         pretrainings = [
@@ -91,9 +115,9 @@ def _criteria(config: Mapping[str, Any]) -> Iterator[str]:
         if label in defined:
             continue
         yield from _unknown(path, label, [*defined, *CRITERIA], "criterion or label")
-        if label in CRITERIA and CRITERIA[label].needs != "none":
-            needed = ", ".join(_SETTINGS[CRITERIA[label].needs])
-            yield f"{path}: {label!r} needs settings ({needed}); define it under criteria"
+        needed = [key for key in _keys(CRITERIA[label]) if key not in _OPTIONAL] if label in CRITERIA else []
+        if needed:
+            yield f"{path}: {label!r} needs settings ({', '.join(needed)}); define it under criteria"
 
 
 def _label(label: Any, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -110,19 +134,105 @@ def _label(label: Any, settings: Mapping[str, Any]) -> Iterator[str]:
     yield from _settings(path, name, settings)
 
 
+def _keys(criterion: Criterion) -> list[str]:
+    """The settings that a criterion reads, besides its name."""
+    free = criterion.needs != "none" and not criterion.estimator
+    keys = ["estimator"] if free else []
+    keys += [*_OF_THE_STATISTIC.get(criterion.needs, ()), *criterion.reads, *_OF_THE_MASK]
+    return [*keys, "update"] if criterion.needs == "block" else keys
+
+
 def _settings(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    needs = CRITERIA[name].needs
-    for key in _SETTINGS[needs]:
+    keys = _keys(CRITERIA[name])
+    for key in keys:
         if key not in settings and key not in _OPTIONAL:
             yield f"{path}.{key}: missing; {name} needs it"
-    for key in _SETTINGS["block"]:
-        if key in settings and key not in _SETTINGS[needs]:
+    for key in settings:
+        if key != "criterion" and key not in keys and key in _keys_of_labels():
             yield f"{path}.{key}: {name} does not read it; remove it"
-    estimator = settings.get("estimator")
-    if needs != "none" and isinstance(estimator, str):
-        yield from _unknown(f"{path}.estimator", estimator, ESTIMATORS, "estimator")
-    if needs == "block" and settings.get("damping") == 0:
-        yield f"{path}.damping: got 0; needed more than 0, since {name} inverts blocks that may be singular"
+    yield from _values(path, name, settings)
+
+
+def _values(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """What the schema cannot say of a label's values."""
+    criterion, estimator = CRITERIA[name], settings.get("estimator")
+    if "estimator" in _keys(criterion) and isinstance(estimator, str):
+        able = [known for known, entry in ESTIMATORS.items() if criterion.needs in entry.structures]
+        yield from _unknown(
+            f"{path}.estimator", estimator, able, f"estimator (of {criterion.needs} curvature)"
+        )
+    if criterion.needs in ("block", "kfac") and settings.get("damping") == 0:
+        yield f"{path}.damping: got 0; needed more than 0, since {name} inverts what may be singular"
+    for key, word in (("damping", CHOSEN), ("block_size", ROW)):
+        value = settings.get(key)
+        if isinstance(value, str) and value != word:
+            yield f"{path}.{key}: got the text {value!r}; needed a number or {word!r}"
+    rounds = settings.get("rounds", 1)
+    several = isinstance(rounds, int) and rounds > 1
+    if several and "update" in settings:
+        yield f"{path}.update: the update is for masks made in one round; remove it or rounds"
+    if "schedule" in settings and not several:
+        yield f"{path}.schedule: is read with rounds of 2 or more; remove it or add rounds"
+
+
+def _keys_of_labels() -> Mapping[str, Any]:
+    """What the schema knows of a label's settings."""
+    labels: Mapping[str, Any] = read_schema()["properties"]["criteria"]["additionalProperties"]["properties"]
+    return labels
+
+
+def _undefined(config: Mapping[str, Any]) -> Iterator[str]:
+    """Criteria that are not defined for a backbone of the grid."""
+    attentive = {
+        name
+        for _, name in _entries(config, "grid", "backbones")
+        if name.partition(".")[0] in ARCHITECTURES and ARCHITECTURES[name.partition(".")[0]].has_attention
+    }
+    for path, label in _entries(config, "grid", "criteria"):
+        name = _mapping(config, "criteria", label).get("criterion", label)
+        if attentive and name in CRITERIA and not CRITERIA[name].attention:
+            yield (
+                f"{path}: {name} is not defined for networks with attention, and grid.backbones has "
+                f"{', '.join(sorted(attentive))}; compute it in a grid of convolutional backbones"
+            )
+
+
+def _groups_of_m(config: Mapping[str, Any]) -> Iterator[str]:
+    """An n:m allocation keeps a whole number of every m weights, which it cannot do in rounds."""
+    in_rounds = [
+        label
+        for _, label in _entries(config, "grid", "criteria")
+        if _mapping(config, "criteria", label).get("rounds", 1) != 1
+    ]
+    sparsities = _mapping(config, "grid").get("sparsities")
+    for path, name in _entries(config, "grid", "allocations"):
+        size = name.removeprefix("n_of_")
+        if name not in ALLOCATIONS or not size.isdigit() or not isinstance(sparsities, list):
+            continue
+        if in_rounds:
+            yield (
+                f"{path}: {name} removes a whole number of every {size} weights, and rounds do not; got rounds in "
+                f"{', '.join(in_rounds)}: compute it in a grid of its own"
+            )
+        odd = [q for q in sparsities if isinstance(q, (int, float)) and Decimal(str(q)) * int(size) % 1]
+        if odd:
+            yield (
+                f"{path}: {name} needs sparsities that are multiples of 1/{size}; got {', '.join(map(str, odd))}; "
+                "compute it in a grid of its own"
+            )
+
+
+def _chosen_damping(config: Mapping[str, Any]) -> Iterator[str]:
+    """A damping to be chosen has candidates, and is chosen for criteria of the grid."""
+    labels = [label for label, chosen in _mapping(config, "criteria").items() if _is_chosen(chosen)]
+    if labels and not _mapping(config, "damping_choice"):
+        yield (
+            f"damping_choice: missing; needed the candidates for the damping of {', '.join(map(str, labels))}"
+        )
+
+
+def _is_chosen(settings: Any) -> bool:
+    return isinstance(settings, Mapping) and settings.get("damping") == CHOSEN
 
 
 def _finetuned(config: Mapping[str, Any]) -> Iterator[str]:
@@ -137,6 +247,8 @@ def _calibration(config: Mapping[str, Any]) -> Iterator[str]:
     """Curvature reads no more calibration images than there are."""
     wanted = _mapping(config, "curvature").get("num_examples")
     per_class = _mapping(config, "data", "images_per_class").get("calibration")
+    if isinstance(wanted, int) and 0 < wanted < CLASSES_PER_TASK:
+        yield f"curvature.num_examples: got {wanted}; needed at least {CLASSES_PER_TASK}, one of every class"
     if isinstance(wanted, int) and isinstance(per_class, int) and wanted > CLASSES_PER_TASK * per_class > 0:
         yield (
             f"curvature.num_examples: got {wanted}; needed at most {CLASSES_PER_TASK * per_class} "

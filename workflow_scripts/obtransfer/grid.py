@@ -3,7 +3,7 @@
 A path names exactly what its content depends on. `magnitude` reads no data, so its path has no source and no seed
 and every source shares its masks; `random` has a seed; a criterion that reads curvature has a source and a seed.
 
-    scoring   magnitude | random/seed_0 | obd/upper/seed_0
+    scoring   magnitude | random/seed_0 | obd/upper/seed_0, whose first part is a label of the configuration
     state     dense | <scoring>/<allocation>/sparsity_<sparsity>
     batchnorm keep | recalibrate_<source>
 """
@@ -16,9 +16,15 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from obtransfer.registry import ARCHITECTURES, CRITERIA
+from obtransfer.registry import ARCHITECTURES, CRITERIA, ESTIMATORS
 
 DENSE = "dense"
+MAX_ROUNDS_AS_JOBS = 10
+_OF_THE_MASK = (
+    "update",
+    "rounds",
+    "schedule",
+)  # settings of a label that its one-shot scores do not depend on
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,22 @@ def points(config: Mapping[str, Any]) -> Iterator[Point]:
 
 def scoring(config: Mapping[str, Any], label: str, source: str, seed: int) -> str:
     """Path fragment that names what a criterion's scores depend on."""
-    criterion = CRITERIA[settings(config, label)["criterion"]]
-    if criterion.needs != "none":
+    chosen = settings(config, label)
+    if reads_data(chosen):
         return f"{label}/{source}/seed_{seed}"
-    return f"{label}/seed_{seed}" if criterion.seeded else label
+    return f"{label}/seed_{seed}" if CRITERIA[chosen["criterion"]].seeded else label
+
+
+def reads_data(settings: Mapping[str, Any]) -> bool:
+    """Whether the criterion with these settings needs a statistic of the source's images."""
+    return CRITERIA[settings["criterion"]].needs != "none" and ESTIMATORS[estimator(settings)].data
+
+
+def scored_label(config: Mapping[str, Any], label: str) -> str:
+    """The label under which one-shot scores are filed: labels that differ in the mask's settings only share them."""
+    wanted = _of_scores(settings(config, label))
+    same = (name for name in config.get("criteria", {}) if settings(config, name) == wanted)
+    return next(same, label)
 
 
 def evaluation(config: Mapping[str, Any], point: Point, suite: str) -> str:
@@ -84,11 +102,50 @@ def settings(config: Mapping[str, Any], label: str) -> dict[str, Any]:
     return dict(config.get("criteria", {}).get(label, {"criterion": label}))
 
 
-def structure(config: Mapping[str, Any], label: str) -> str:
-    """The curvature structure a criterion reads, as paths write it: ``diagonal`` or ``block16``."""
+def estimator(settings: Mapping[str, Any]) -> str:
+    """The estimator a criterion reads: its own, or the configured one."""
+    return CRITERIA[settings["criterion"]].estimator or str(settings["estimator"])
+
+
+def structure(settings: Mapping[str, Any]) -> str:
+    """The structure a criterion reads, as paths write it: ``diagonal``, ``block16``, ``blockrow``, ``ekfac`` ..."""
+    needs = CRITERIA[settings["criterion"]].needs
+    if needs == "block":
+        return f"block{settings['block_size']}"
+    return "ekfac" if needs == "kfac" and settings.get("eigenvalue_correction") else needs
+
+
+def statistic(config: Mapping[str, Any], backbone: str, label: str, origin: str) -> str:
+    """Path of the statistic of the dense backbone that `label` reads, or "" if it reads none.
+
+    Args:
+        config: the configuration.
+        backbone: architecture.pretraining.
+        label: of the criterion.
+        origin: ``source/seed_n``; not looked at where no data is read.
+    """
     chosen = settings(config, label)
-    needs = CRITERIA[chosen["criterion"]].needs
-    return f"block{chosen['block_size']}" if needs == "block" else needs
+    if CRITERIA[chosen["criterion"]].needs == "none":
+        return ""
+    folder = f"{backbone}/{origin}" if reads_data(chosen) else backbone
+    return f"curvature/{folder}/{estimator(chosen)}.{structure(chosen)}.safetensors"
+
+
+def rounds(settings: Mapping[str, Any]) -> int:
+    """In how many rounds the weights are removed."""
+    return int(settings.get("rounds", 1))
+
+
+def chosen_damping(config: Mapping[str, Any]) -> list[str]:
+    """Labels of the one-shot scores that share a damping chosen on the source's validation images, each once."""
+    labels = (
+        name for name in config["grid"]["criteria"] if settings(config, name).get("damping") == "chosen"
+    )
+    return list(dict.fromkeys(scored_label(config, label) for label in labels))
+
+
+def _of_scores(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _OF_THE_MASK}
 
 
 def _state(config: Mapping[str, Any], point: Point) -> str:

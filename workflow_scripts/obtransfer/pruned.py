@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+UPDATE = "update:"
+"""Before a layer's name in a mask's file: new values of the weights that stay."""
+
 
 def load_pruned(
     weights: Path, mask: Path | None, recalibration: Path | None, *, device: str
@@ -24,22 +27,26 @@ def load_pruned(
         device: where the model goes.
 
     Returns:
-        The network in evaluation mode, and the backbone's metadata with `density`: the kept fraction of its prunable
-        weights.
+        The network in evaluation mode, and the backbone's metadata with `density`, the kept fraction of its prunable
+        weights, and `collapsed_layers`, the number of layers without any.
     """
     import torch
 
     from obtransfer.data.pixels import select
     from obtransfer.evaluate.batchnorm import recalibrate_batchnorm
     from obtransfer.masks.apply import apply_mask
+    from obtransfer.masks.statistics import collapsed_layers
     from obtransfer.models.load import load_backbone
 
     model, card = load_backbone(weights)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     card.setdefault("density", 1.0)
+    card.setdefault("collapsed_layers", 0)
     if mask:
         kept = read_mask(mask)
         apply_mask(model, kept)
+        _update(model, mask)
+        card["collapsed_layers"] = len(collapsed_layers(kept))
         card["density"] = sum(int(layer.sum()) for layer in kept.values()) / sum(
             k.size for k in kept.values()
         )
@@ -54,4 +61,15 @@ def read_mask(path: Path) -> dict[str, np.ndarray]:
     from obtransfer.masks.packing import unpack
 
     packed = read_tensors(path, kind="mask")
-    return unpack(packed.tensors, packed.metadata["shapes"])
+    shapes = packed.metadata["shapes"]
+    return unpack({name: packed.tensors[name] for name in shapes}, shapes)
+
+
+def _update(model: nn.Module, mask: Path) -> None:
+    """Set the surviving weights to the values that come with the mask, if any do."""
+    import torch
+
+    with torch.no_grad():
+        for name, array in read_tensors(mask, kind="mask").tensors.items():
+            if name.startswith(UPDATE):
+                model.get_parameter(name.removeprefix(UPDATE)).copy_(torch.from_numpy(array))

@@ -57,9 +57,9 @@ def problems(value: Any, schema: Mapping[str, Any], path: str = "") -> list[str]
     Unlike in JSON, 1.0 is no whole number, and NaN and infinity are no numbers.
     """
     where = path or "the configuration"
-    kind = schema.get("type")
-    if kind and not _TYPES[kind][1](value):
-        return [f"{where}: got {shown(value)}; needed {_expected(schema)}{_yaml_hint(value, kind)}"]
+    kinds = _kinds(schema)
+    if kinds and not any(_TYPES[kind][1](value) for kind in kinds):
+        return [f"{where}: got {shown(value)}; needed {_expected(schema)}{_yaml_hint(value, kinds[0])}"]
     found = [f"{where}: got {shown(value)}; needed {needed}" for needed in _unmet(value, schema)]
     if isinstance(value, Mapping):
         found += _mapping_problems(value, schema, path)
@@ -92,9 +92,9 @@ def _unmet(value: Any, schema: Mapping[str, Any]) -> list[str]:
     """What a value of the right type still lacks, in words."""
     meaning = _meaning(schema)
     limits = [
-        f"{_TYPES[schema['type']][0]}, {words} {schema[keyword]}{meaning}"
+        f"{_TYPES[_kinds(schema)[0]][0]}, {words} {schema[keyword]}{meaning}"
         for keyword, (words, holds) in _LIMITS.items()
-        if keyword in schema and not holds(value, schema[keyword])
+        if keyword in schema and not isinstance(value, str) and not holds(value, schema[keyword])
     ]
     if "enum" in schema and value not in schema["enum"]:
         limits.append(
@@ -137,8 +137,14 @@ def _mapping_problems(value: Mapping[Any, Any], schema: Mapping[str, Any], path:
     return found
 
 
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    """The types a value may have."""
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
 def _expected(schema: Mapping[str, Any]) -> str:
-    return _TYPES[schema["type"]][0] + _meaning(schema)
+    return " or ".join(_TYPES[kind][0] for kind in _kinds(schema)) + _meaning(schema)
 
 
 def _meaning(schema: Mapping[str, Any]) -> str:
