@@ -11,7 +11,17 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from exact_curvature import example_gradients, one_thread, relative_error
+from exact_curvature import one_thread
+from exact_definitions import (
+    ESTIMATORS,
+    LOSSES,
+    assert_equal,
+    factors_of,
+    gradients_of,
+    observe,
+    prunable,
+    vectors_of,
+)
 from obtransfer.curvature.compute import compute_curvature
 from tiny_models import make_examples, make_head
 
@@ -20,8 +30,10 @@ BLOCK = 48
 
 @pytest.mark.slow
 @one_thread()
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("architecture", ["miniresnet", "minivit"])
-def test_both_estimators_and_structures(architecture: str) -> None:
+def test_all_structures(architecture: str, estimator: str, loss: str) -> None:
     from obtransfer.models.build import build
 
     torch.manual_seed(0)
@@ -31,18 +43,28 @@ def test_both_estimators_and_structures(architecture: str) -> None:
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
     images, labels = make_examples((3, 32, 32), 2)
-    head = make_head(model(images).shape[1])
-    names = [f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    for estimator, layers in example_gradients(model, *head, images, labels, names).items():
-        diagonal, blocks = (
-            compute_curvature(
-                model, *head, [(images, labels)], estimator=estimator, structure=structure, block_size=BLOCK
-            )
-            for structure in ("diagonal", "block")
+    head = make_head(model.eval()(images).shape[1])
+    exact = observe(model, head, images, vectors_of(labels, loss, estimator))
+    diagonal, blocks, factors = (
+        compute_curvature(
+            model,
+            *head,
+            [(images, labels)],
+            estimator=estimator,
+            structure=structure,
+            block_size=BLOCK,
+            loss=loss,
         )
-        for name, gradients in layers.items():
-            exact = gradients.square().sum(dim=(0, 1)) / len(images)
-            assert relative_error(diagonal[name].flatten(), exact) < 1e-8, name
-            padded = nn.functional.pad(gradients.flatten(0, 1), (0, -gradients.shape[-1] % BLOCK))
-            parts = padded.unflatten(1, (-1, BLOCK)).transpose(0, 1)
-            assert relative_error(blocks[name], parts.mT @ parts / len(images)) < 1e-8, name
+        for structure in ("diagonal", "block", "kfac")
+    )
+    assert list(diagonal) == list(blocks) == prunable(model)
+    for name, seen in exact.items():
+        gradients = gradients_of(seen)
+        squares = gradients.square().sum(dim=(0, 1)) / len(images)
+        assert_equal(diagonal[name].flatten(), squares, name)
+        padded = nn.functional.pad(gradients.flatten(0, 1), (0, -gradients.shape[-1] % BLOCK))
+        parts = padded.unflatten(1, (-1, BLOCK)).transpose(0, 1)
+        assert_equal(blocks[name], parts.mT @ parts / len(images), name)
+        inputs, outputs = factors_of(seen)
+        assert_equal(factors[f"{name}:inputs"], inputs, name)
+        assert_equal(factors[f"{name}:outputs"], outputs, name)
