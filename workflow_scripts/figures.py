@@ -14,7 +14,7 @@ def figures(summary: Path, figures: Path, text: Path) -> None:
 
     draw_all(summary, figures)
     with atomic_path(text) as partial:
-        partial.write_text(closing_text(pd.read_csv(summary)), encoding="utf-8")
+        partial.write_text(closing_text(pd.read_csv(summary), summary.parent), encoding="utf-8")
 
 
 if "snakemake" in globals():
