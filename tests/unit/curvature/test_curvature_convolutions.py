@@ -79,13 +79,3 @@ def test_linear_with_any_leading_dimensions(leading: tuple[int, ...], block_size
 def test_uneven_same_padding_puts_the_odd_zero_last(kernel: int) -> None:
     layer = nn.Conv2d(2, 3, kernel, padding="same").double()
     check(layer, torch.randn(2, 2, 9, 9, dtype=torch.float64), 16)
-
-
-def test_wide_and_narrow_maps_unfold_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = nn.Conv2d(2, 3, 3, stride=2, padding=1, dilation=2)
-    inputs = torch.randn(2, 2, 21, 19)
-    patches = []
-    for width in (1, 100):
-        monkeypatch.setattr("obtransfer.curvature.operands.MIN_WIDTH_FOR_VIEWS", width)
-        patches.append(layer_activations(layer, inputs))
-    assert torch.equal(*patches)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
+from math import prod
+
 import torch
 from torch import Tensor
 
 from obtransfer.curvature.operands import Operands, example_gradients
+from obtransfer.curvature.patches import Patches
 
 FLOATS_AT_ONCE = 2**20
 """Entries of per-example gradients that exist together: 4 MiB in float32. Fewer make the products too thin."""
 
-MAX_POSITIONS_FOR_PAIRS = 3
+MAX_POSITIONS_FOR_PAIRS = 4
 """Up to here squaring before the product is cheaper than per-example gradients (measured on a CPU)."""
+
+MAX_POSITIONS_FOR_WINDOWS = 16
+"""Up to here a padded convolution is cheaper place by place of its kernel, without the zeros (measured on a CPU)."""
+
+MIN_FLOATS_FOR_FUSED = 2**15
+"""From here on squaring and adding an example in one pass is cheaper than squaring all, then adding (measured)."""
 
 
 def allocate(weight: Tensor, block_size: int, dtype: torch.dtype) -> Tensor:
@@ -31,9 +41,23 @@ def add(total: Tensor, operands: Operands, block_size: int) -> None:
         operands: of all uses of the layer in one forward.
         block_size: ignored.
     """
-    positions = operands.gradients.shape[-1]
-    rows = total.view(operands.gradients.shape[1], operands.gradients.shape[2], -1)
-    if positions <= MAX_POSITIONS_FOR_PAIRS:
+    gradients, activations = operands
+    groups, outputs, positions = gradients.shape[1:]
+    rows = total.view(groups, outputs, -1)
+    if not isinstance(activations, Patches):
+        _add_products(rows, operands)
+    elif positions <= MAX_POSITIONS_FOR_WINDOWS:
+        _add_windows(rows, gradients, activations)
+    elif groups == 1:
+        _add_channels_last(rows, gradients, activations)
+    else:
+        step = max(1, _floats_at_once(rows) // prod(activations.shape[1:]))
+        for start in range(0, len(gradients), step):
+            _add_chunks(rows, operands.of_examples(start, start + step))
+
+
+def _add_products(rows: Tensor, operands: Operands) -> None:
+    if operands.gradients.shape[-1] <= MAX_POSITIONS_FOR_PAIRS:
         _add_pairs(rows, operands)
     else:
         _add_chunks(rows, operands)
@@ -46,31 +70,99 @@ def _add_pairs(rows: Tensor, operands: Operands) -> None:
         rows: [G, O, I], changed.
         operands: with L positions each.
     """
-    gradients, activations = operands
-    first, second = torch.triu_indices(gradients.shape[-1], gradients.shape[-1], device=rows.device)
-    count = torch.where(first == second, 1.0, 2.0).to(rows.dtype)
-    left = gradients[..., first] * gradients[..., second] * count  # [B, G, O, pairs]
-    right = activations[..., first] * activations[..., second]  # [B, G, I, pairs]
-    rows.baddbmm_(left.permute(1, 2, 0, 3).flatten(2), right.permute(1, 0, 3, 2).flatten(1, 2))
+    first, second, count = _pairs(operands.gradients.shape[-1], rows.dtype, rows.device)
+    # Positions first, [L, G, B, O or I]: choosing pairs copies whole rows.
+    gradients, activations = (factor.permute(3, 1, 0, 2).contiguous() for factor in operands)
+    left = gradients[first] * gradients[second] * count
+    right = activations[first] * activations[second]
+    left, right = (factor.transpose(0, 1).flatten(1, 2) for factor in (left, right))  # [G, pairs · B, O or I]
+    rows.baddbmm_(left.transpose(1, 2), right)
 
 
-def _add_chunks(rows: Tensor, operands: Operands) -> None:
+@cache
+def _pairs(positions: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    first, second = torch.triu_indices(positions, positions, device=device)
+    count = torch.where(first == second, 1.0, 2.0).to(dtype)
+    return first, second, count[:, None, None, None]
+
+
+def _add_chunks(rows: Tensor, operands: Operands, buffer: Tensor | None = None) -> None:
     """Per-example gradients of some output channels and some examples at a time, squared and added.
 
     Args:
         rows: [G, O, I], changed.
         operands: the layer's.
+        buffer: what `_buffer` returned for at least so many examples.
     """
-    groups, outputs, inputs = rows.shape
+    groups, outputs, _inputs = rows.shape
     size = len(operands.gradients)
-    channels = max(1, min(outputs, FLOATS_AT_ONCE // (groups * inputs)))
-    examples = max(1, FLOATS_AT_ONCE // (groups * channels * inputs))
+    channels, examples = _chunk(rows)
+    if buffer is None:
+        buffer = _buffer(rows, size)
     for channel in range(0, outputs, channels):
         part = rows[:, channel : channel + channels]
         some_channels = Operands(operands.gradients[:, :, channel : channel + channels], operands.activations)
         for example in range(0, size, examples):
-            gradients = example_gradients(some_channels.of_examples(example, example + examples))
-            if len(gradients) == 1:
-                part.addcmul_(gradients[0], gradients[0])
-            else:
-                part.add_(gradients.square_().sum(dim=0))
+            chunk = some_channels.of_examples(example, example + examples)
+            shape = (len(chunk.gradients) * groups, *part.shape[1:])
+            _add_squares(part, example_gradients(chunk, buffer[: prod(shape)].view(shape)))
+
+
+def _chunk(rows: Tensor) -> tuple[int, int]:
+    """Output channels of [G, O, I], and examples, at once."""
+    groups, outputs, inputs = rows.shape
+    channels = max(1, min(outputs, _floats_at_once(rows) // (groups * inputs)))
+    return channels, max(1, _floats_at_once(rows) // 4 // (groups * channels * inputs))
+
+
+def _buffer(rows: Tensor, size: int) -> Tensor:
+    """Room for a chunk of at most so many examples: asking for memory anew costs as much as the squares."""
+    channels, examples = _chunk(rows)
+    return rows.new_empty(min(examples, size) * rows.shape[0] * channels * rows.shape[2])
+
+
+def _add_squares(rows: Tensor, gradients: Tensor) -> None:
+    """Add the squares of [B, G, O, I], which are overwritten, to [G, O, I]."""
+    if len(gradients) == 1 or (rows.device.type == "cpu" and rows.numel() >= MIN_FLOATS_FOR_FUSED):
+        for gradient in gradients.unbind():
+            rows.addcmul_(gradient, gradient)
+    else:
+        rows.add_(gradients.square_().sum(dim=0))
+
+
+def _add_windows(rows: Tensor, gradients: Tensor, patches: Patches) -> None:
+    """A convolution as one small product per place in its kernel.
+
+    Args:
+        rows: [G, O, I], changed.
+        gradients: [B, G, O, L].
+        patches: [B, G, I, L].
+    """
+    # Positions first, [H, W, B, G, O or C]: a window copies whole rows.
+    maps = patches.maps.unflatten(1, (rows.shape[0], -1)).permute(3, 4, 0, 1, 2).contiguous()
+    gradients = gradients.unflatten(3, patches.output).permute(3, 4, 0, 1, 2).contiguous()
+    windows = list(patches.windows())
+    sums = rows.new_zeros(len(windows), *rows.shape[:2], rows.shape[2] // len(windows))
+    for place, (inputs, outputs) in zip(sums, windows, strict=True):
+        window = Operands(
+            *(part.flatten(0, 1).permute(1, 2, 3, 0) for part in (gradients[outputs], maps[inputs]))
+        )
+        if window.gradients.shape[-1]:
+            _add_products(place, window)
+    rows.unflatten(2, (-1, len(windows))).add_(sums.permute(1, 2, 3, 0))
+
+
+def _add_channels_last(rows: Tensor, gradients: Tensor, patches: Patches) -> None:
+    """A convolution with patches in an order that is quick to copy; arguments as of `_add_windows`, one group."""
+    sums, buffer = torch.zeros_like(rows), _buffer(rows, len(gradients))
+    examples = max(1, min(_chunk(rows)[1], _floats_at_once(rows) // prod(patches.shape[1:])))
+    starts = range(0, len(gradients), examples)
+    for start, part in zip(starts, patches.unfold_channels_last(examples), strict=True):
+        _add_chunks(sums, Operands(gradients[start : start + examples], part), buffer)
+    places = prod(patches.geometry.kernel)
+    rows.unflatten(2, (-1, places)).add_(sums.unflatten(2, (places, -1)).transpose(2, 3))
+
+
+def _floats_at_once(rows: Tensor) -> int:
+    # ASSUME: a GPU wants larger products than a cache holds (not measured).
+    return FLOATS_AT_ONCE if rows.device.type == "cpu" else FLOATS_AT_ONCE * 64

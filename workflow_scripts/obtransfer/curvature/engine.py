@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from obtransfer.curvature.operands import Operands, join, layer_activations, layer_gradients
+from obtransfer.curvature.patches import Patches
 from obtransfer.errors import ObtransferError
 
 Consume = Callable[[str, Operands, int], None]
@@ -35,7 +36,7 @@ class _Use:
 
     name: str
     module: nn.Module
-    inputs: Tensor
+    inputs: Tensor  # empty once the last vector has come by
     version: int
     activations: Tensor | None = None
 
@@ -66,6 +67,7 @@ class LayerHooks:
     cached_bytes: int = 0
     caching: bool = False
     vector: int = 0
+    last: bool = False
 
     def forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Features of a batch, with every layer's activations recorded.
@@ -97,8 +99,8 @@ class LayerHooks:
         for self.vector, vector in enumerate(vectors):
             # A scalar rather than `grad_outputs=vector`, which imports sympy (2 to 5 s).
             projection = (features * vector).sum()
-            retain = self.vector < len(vectors) - 1
-            torch.autograd.grad(projection, self.roots, retain_graph=retain, allow_unused=True)
+            self.last = self.vector == len(vectors) - 1
+            torch.autograd.grad(projection, self.roots, retain_graph=not self.last, allow_unused=True)
             # A use that does not reach the features has no gradient: what is left does not wait for it.
             for name in list(self.seen):
                 self._hand_over(name)
@@ -138,6 +140,8 @@ class LayerHooks:
         with torch.no_grad():
             gradients = layer_gradients(use.module, gradient.to(self.dtype))
             self.seen.setdefault(use.name, []).append(Operands(gradients, self._activations(use)))
+            if self.last:  # the layers before may have the memory, as that of autograd's own tensors
+                use.inputs, use.activations = use.inputs.new_empty(0), None
             if len(self.seen[use.name]) == self.uses[use.name]:
                 self._hand_over(use.name)
 
@@ -154,6 +158,8 @@ class LayerHooks:
         activations = layer_activations(use.module, use.inputs.to(self.dtype))
         if self.prepare is not None:
             activations = self.prepare(use.name, activations)
+        if isinstance(activations, Patches):
+            return activations
         size = activations.numel() * activations.element_size()
         if self.caching and not self.inputs_once and self.cached_bytes + size <= CACHED_BYTES:
             use.activations, self.cached_bytes = activations, self.cached_bytes + size
@@ -173,8 +179,13 @@ class LayerHooks:
 def _before_views(output: Tensor) -> Tensor:
     """What an operation in place on `output` would really change: of a view (Linear with bias on tokens) its base."""
     base = output._base
-    same = base is not None and base.numel() == output.numel()
-    return base if same and base.is_contiguous() and output.is_contiguous() else output
+    if (
+        base is None
+        or base.numel() != output.numel()
+        or not (base.is_contiguous() and output.is_contiguous())
+    ):
+        return output
+    return base
 
 
 def _check_use(name: str, module: nn.Module, inputs: Tensor, output: Tensor, size: int) -> None:

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, unfold
 
-MIN_WIDTH_FOR_VIEWS = 8
-"""From this output width on, copying a strided view beats `unfold` on a CPU (2 to 4 times; measured)."""
+from obtransfer.curvature.patches import Geometry, Patches
 
 
 class Operands(NamedTuple):
@@ -18,7 +16,8 @@ class Operands(NamedTuple):
     positions.
 
     The flattened [G, O, I] is the row-major order of the weight. Several uses of one layer in a forward are
-    more positions: their gradients add before anything is squared.
+    more positions: their gradients add before anything is squared. Activations may be `Patches`, which are
+    unfolded by what computes with them.
     """
 
     gradients: Tensor  # [B, G, O, L]
@@ -39,16 +38,24 @@ def join(uses: Sequence[Operands]) -> Operands:
     )
 
 
-def example_gradients(operands: Operands) -> Tensor:
+def example_gradients(operands: Operands, out: Tensor | None = None) -> Tensor:
     """Gradients of every example alone.
 
+    Args:
+        operands: the layer's.
+        out: [B · G, O, I], written to; rows of I must be contiguous.
+
     Returns:
-        [B, G, O, I], a new tensor.
+        [B, G, O, I], a new tensor, or a view of `out`.
     """
     gradients, activations = operands
-    size, groups = gradients.shape[:2]
-    product = torch.bmm(gradients.flatten(0, 1), activations.flatten(0, 1).transpose(1, 2))
-    return product.unflatten(0, (size, groups))
+    left, right = gradients.flatten(0, 1), activations.flatten(0, 1).transpose(1, 2)
+    if len(left) == 1 and out is not None:
+        torch.mm(left[0], right[0], out=out[0])  # all threads on one product
+        product = out
+    else:
+        product = torch.bmm(left, right, out=out)
+    return product.unflatten(0, gradients.shape[:2])
 
 
 def layer_activations(module: nn.Module, inputs: Tensor) -> Tensor:
@@ -59,11 +66,16 @@ def layer_activations(module: nn.Module, inputs: Tensor) -> Tensor:
         inputs: [B, C, H, W] or [B, ..., C].
 
     Returns:
-        [B, G, I, L], a view of `inputs` where possible.
+        [B, G, I, L], a view of `inputs` where possible, `Patches` of them where the kernel is not 1 × 1.
     """
-    if isinstance(module, nn.Conv2d):
-        return _patches(module, inputs).unflatten(1, (module.groups, -1))
-    return inputs.reshape(len(inputs), -1, inputs.shape[-1]).transpose(1, 2)[:, None]
+    if not isinstance(module, nn.Conv2d):
+        return inputs.reshape(len(inputs), -1, inputs.shape[-1]).transpose(1, 2)[:, None]
+    patches = Patches(inputs, Geometry.of(module))
+    single = patches.geometry.kernel == (1, 1) and not any(patches.geometry.sides)
+    if not single:
+        return patches
+    rows, columns = next(patches.windows())[0]
+    return inputs[:, :, rows, columns].flatten(2).unflatten(1, (module.groups, -1))
 
 
 def layer_gradients(module: nn.Module, gradients: Tensor) -> Tensor:
@@ -79,31 +91,3 @@ def layer_gradients(module: nn.Module, gradients: Tensor) -> Tensor:
     if isinstance(module, nn.Conv2d):
         return gradients.flatten(2).unflatten(1, (module.groups, -1))
     return gradients.reshape(len(gradients), -1, gradients.shape[-1]).transpose(1, 2)[:, None]
-
-
-def _patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """[B, C · kh · kw, L]: the patch under the kernel at every output position, zero padding included."""
-    inputs = _zero_padded(module, inputs)
-    size, channels, height, width = inputs.shape
-    (kh, kw), (sh, sw), (dh, dw) = module.kernel_size, module.stride, module.dilation
-    out_h, out_w = (height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1
-    if out_w < MIN_WIDTH_FOR_VIEWS and (kh, kw) != (1, 1):
-        return unfold(inputs, (kh, kw), dilation=(dh, dw), stride=(sh, sw))
-    n, c, h, w = inputs.stride()
-    view = inputs.as_strided(
-        (size, channels, kh, kw, out_h, out_w),
-        (n, c, h * dh, w * dw, h * sh, w * sw),
-        inputs.storage_offset(),
-    )
-    return view.reshape(size, channels * kh * kw, out_h * out_w)
-
-
-def _zero_padded(module: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """`inputs` with the zeros that the convolution sees; 'same' puts an odd one last."""
-    if isinstance(module.padding, str):
-        totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
-        sides = [(t // 2, t - t // 2) if module.padding == "same" else (0, 0) for t in totals]
-    else:
-        sides = [(p, p) for p in module.padding]
-    (top, bottom), (left, right) = sides
-    return pad(inputs, (left, right, top, bottom)) if any((top, bottom, left, right)) else inputs
