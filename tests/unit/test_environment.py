@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ("bash", "cat", "sha256sum", "cut", "basename", "dirname", "mkdir", "awk", "rm", "touch", "chmod")
+TOOLS = (
+    "ln",
+    "bash",
+    "cat",
+    "sha256sum",
+    "cut",
+    "basename",
+    "dirname",
+    "mkdir",
+    "awk",
+    "rm",
+    "touch",
+    "chmod",
+)
 
 
 @pytest.fixture
@@ -28,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     stub(
         tmp_path,
         "uv",
-        'echo "$@" >> uv.calls; if [ "$1" = venv ]; then mkdir -p .venv/bin; touch .venv/bin/python; chmod +x .venv/bin/python; fi',
+        'echo "$@" >> uv.calls; if [ "$1" = venv ]; then mkdir -p .venv/bin .venv/lib/python3.11/site-packages; touch .venv/bin/python; chmod +x .venv/bin/python; fi',
     )
     return tmp_path
 
@@ -54,6 +67,14 @@ def create(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def calls(folder: Path) -> list[str]:
     log = folder / "uv.calls"
     return log.read_text().splitlines() if log.exists() else []
+
+
+def test_the_executor_is_where_snakemake_looks_for_it(folder: Path) -> None:
+    assert create(folder).returncode == 0
+    link = folder / ".venv/lib/python3.11/site-packages/snakemake_executor_plugin_submitit"
+    assert os.path.normpath(link.parent / os.readlink(link)) == str(
+        folder / "workflow_scripts/snakemake_executor_plugin_submitit"
+    )
 
 
 def test_hashes_are_required_and_nothing_is_done_twice(folder: Path) -> None:

@@ -1,0 +1,148 @@
+"""What becomes of a job of an earlier run, as a table; and the journal that remembers it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snakemake_executor_plugin_submitit.adoption import Action, choose
+from snakemake_executor_plugin_submitit.commands import Seen
+from snakemake_executor_plugin_submitit.fingerprint import digest, file_state
+from snakemake_executor_plugin_submitit.ledger import Ledger, LockedError, Record, read
+from snakemake_executor_plugin_submitit.states import Kind, Verdict
+
+WAIT, SUCCESS, FAILURE, DOOMED = (Verdict(kind, "X") for kind in Kind)
+RUNNING, PENDING, OVER = Seen("RUNNING"), Seen("PENDING", reason="Priority"), Seen("COMPLETED")
+
+
+def record(ended: str = "") -> Record:
+    return Record("key", "token", 0, "same", "rule", "log", {"cpus": 2}, job_id="7", ended=ended)
+
+
+# (record, seen, verdict, fingerprint, request, marked, outputs exist) → action
+TABLE = [
+    (None, None, None, "same", 2, False, False, Action.SUBMIT),
+    (record(), None, None, "same", 2, True, True, Action.WAIT),
+    (record(), None, None, "other", 2, True, True, Action.WAIT),
+    (record(), RUNNING, WAIT, "same", 2, True, True, Action.ADOPT),
+    (record(), RUNNING, WAIT, "same", 2, False, False, Action.ADOPT),
+    (record(), RUNNING, WAIT, "same", 9, True, True, Action.ADOPT),
+    (record(), RUNNING, WAIT, "other", 2, True, True, Action.REPLACE),
+    (record(), PENDING, WAIT, "same", 2, True, False, Action.ADOPT),
+    (record(), PENDING, WAIT, "same", 9, True, False, Action.REPLACE),
+    (record(), PENDING, WAIT, "other", 2, True, False, Action.REPLACE),
+    (record(), PENDING, DOOMED, "same", 2, True, False, Action.REPLACE),
+    (record(), Seen("NODE_FAIL"), WAIT, "same", 2, True, False, Action.ADOPT),
+    (record(), OVER, SUCCESS, "same", 2, True, True, Action.ADOPT),
+    (record(), OVER, SUCCESS, "same", 2, True, False, Action.SUBMIT),
+    (record(), OVER, SUCCESS, "other", 2, True, True, Action.SUBMIT),
+    (record(), Seen("FAILED"), FAILURE, "same", 2, True, True, Action.SUBMIT),
+    (record(), None, FAILURE, "same", 2, True, True, Action.SUBMIT),
+    (record(), None, WAIT, "same", 2, True, True, Action.ADOPT),
+    (record(), None, WAIT, "other", 2, True, True, Action.SUBMIT),
+    (record("FAILED"), RUNNING, WAIT, "same", 2, True, True, Action.SUBMIT),
+    (record("COMPLETED"), OVER, SUCCESS, "same", 2, True, True, Action.ADOPT),
+    (record("COMPLETED"), OVER, SUCCESS, "same", 2, False, True, Action.SUBMIT),
+    (record("CANCELLING"), RUNNING, WAIT, "same", 2, True, True, Action.REPLACE),
+    (record("CANCELLING"), Seen("CANCELLED"), FAILURE, "same", 2, True, True, Action.SUBMIT),
+    (record("CANCELLING"), None, None, "same", 2, True, True, Action.WAIT),
+]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "seen", "verdict", "fingerprint", "cpus", "marked", "outputs", "action"), TABLE
+)
+def test_choice(
+    earlier: Record | None,
+    seen: Seen | None,
+    verdict: Verdict | None,
+    fingerprint: str,
+    cpus: int,
+    marked: bool,
+    outputs: bool,
+    action: Action,
+) -> None:
+    chosen = choose(
+        earlier,
+        seen,
+        verdict,
+        fingerprint=fingerprint,
+        request={"cpus": cpus},
+        marked=marked,
+        outputs_exist=outputs,
+    )
+    assert chosen is action
+
+
+def test_the_journal_comes_back_after_a_kill(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.open(keep_days=10)
+    first, second = record(), Record("other", "token", 1, "f", "rule", "log")
+    ledger.intend([first, second])
+    first.job_id = "7_0"
+    ledger.submitted([first])
+    ledger.ended(first, "COMPLETED")
+    with (tmp_path / "journal.jsonl").open("a") as file:
+        file.write('{"record": {"key": "torn"')
+    found = read(tmp_path / "journal.jsonl")
+    assert {key: (r.job_id, r.ended) for key, r in found.items()} == {
+        "key": ("7_0", "COMPLETED"),
+        "other": ("", ""),
+    }
+
+
+def test_an_answer_to_an_older_submission_changes_nothing(tmp_path: Path) -> None:
+    lines = [
+        {"record": record().__dict__ | {"token": "new", "job_id": "8"}},
+        {"key": "key", "token": "old", "ended": "FAILED"},
+    ]
+    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read(tmp_path / "journal.jsonl")["key"].ended == ""
+
+
+def test_what_ended_long_ago_is_forgotten_and_what_did_not_end_is_kept(tmp_path: Path) -> None:
+    lines = [
+        {"record": record(ended).__dict__ | {"key": ended or "alive", "at": 1.0}}
+        for ended in ("", "COMPLETED")
+    ]
+    (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ledger = Ledger(tmp_path)
+    ledger.open(keep_days=10)
+    assert list(ledger.records) == ["alive"]
+
+
+def test_a_second_controller_is_refused_until_the_first_has_died(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from snakemake_executor_plugin_submitit.ledger import Ledger\n"
+    code += (
+        f"ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(1); print('open', flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "workflow_scripts")}
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
+    assert holder.stdout is not None and holder.stdout.readline()
+    with pytest.raises(LockedError, match=f"process {holder.pid} on"):
+        Ledger(tmp_path).open(1)
+    holder.kill()
+    holder.communicate()
+    Ledger(tmp_path).open(1)
+
+
+def test_a_file_is_its_content_when_small_and_its_stamp_when_large(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(b"x")
+    large.write_bytes(b"x" * (1 << 20))
+    before = file_state(str(small)), file_state(str(large))
+    for path in (small, large):
+        os.utime(path, (1, 1))
+    after = file_state(str(small)), file_state(str(large))
+    assert before[0] == after[0] and before[1] != after[1]
+    small.write_bytes(b"y")
+    assert file_state(str(small)) != before[0]
+    assert file_state(str(tmp_path / "missing"))[1] is None
+
+
+def test_a_digest_does_not_depend_on_the_order_of_a_set() -> None:
+    assert digest([{"b", "a"}, 1]) == digest([{"a", "b"}, 1]) != digest([{"a"}, 1])

@@ -1,0 +1,148 @@
+"""SLURM's commands: run with a time limit, in a clean environment, parsed into plain records."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# A login step may itself be a SLURM job: its variables would shape the jobs it submits. Those kept say which cluster.
+_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS"}
+_LEAKS = re.compile(r"(SLURM_|SLURMD_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|PMI_|PMIX_)")
+_SQUEUE_FORMAT = "%i|%T|%N|%r|%k"
+_SACCT_FORMAT = "JobID,State,NodeList,ExitCode,Reason"
+
+
+class CommandError(RuntimeError):
+    """A command that failed, took too long or is not there."""
+
+
+class NoAccounting(CommandError):
+    """This cluster keeps no accounting: asking again is useless."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How SLURM describes a job: `state` is the bare word (`CANCELLED`, not `CANCELLED by 0`)."""
+
+    state: str
+    node: str = ""
+    reason: str = ""
+    exit_code: str = ""
+    comment: str = ""
+
+
+def leaks(environment: Mapping[str, str]) -> list[str]:
+    """The variables that a submission must not inherit."""
+    return sorted(name for name in environment if _LEAKS.match(name) and name not in _KEPT)
+
+
+def run(command: Sequence[str], timeout_s: float) -> str:
+    """A command's standard output.
+
+    Raises:
+        CommandError: with its name and what it said.
+    """
+    unwanted = leaks(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environment["LC_ALL"] = "C"
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            timeout=timeout_s,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise CommandError(
+            f"{command[0]} is not on this machine: is it a login node of the cluster?"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"{command[0]} gave no answer within {timeout_s:g} s") from None
+    except OSError as error:
+        raise CommandError(f"{command[0]} could not be started: {error}") from None
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[-500:]
+        if "accounting" in said.lower() and "disabled" in said.lower():
+            raise NoAccounting(said)
+        raise CommandError(f"{command[0]} failed with status {done.returncode}: {said or 'it said nothing'}")
+    return done.stdout
+
+
+def squeue(timeout_s: float) -> dict[str, Seen]:
+    """Every job of this user that SLURM still has in memory, the ones that ended minutes ago included; one call."""
+    text = run(
+        ["squeue", "--me", "--noheader", "--array", "--states=all", f"--format={_SQUEUE_FORMAT}"], timeout_s
+    )
+    return parse_squeue(text)
+
+
+def parse_squeue(text: str) -> dict[str, Seen]:
+    """Job id → what squeue says; lines that make no sense are left out."""
+    found = {}
+    for line in text.splitlines():
+        cells = line.split("|", 4)
+        if len(cells) == 5 and cells[0][:1].isdigit():
+            job, state, node, reason, comment = (cell.strip() for cell in cells)
+            found[job] = Seen(_word(state), node, "" if reason == "None" else reason, "", comment)
+    return found
+
+
+def sacct(jobs: Sequence[str], timeout_s: float) -> dict[str, Seen]:
+    """The accounting's view of `jobs` (array ids are asked for once); one call.
+
+    Raises:
+        NoAccounting: where there is none.
+        CommandError: otherwise.
+    """
+    arrays = sorted({job.partition("_")[0] for job in jobs})
+    fields = f"--format={_SACCT_FORMAT}"
+    text = run(
+        ["sacct", "--noheader", "--parsable2", "--allocations", fields, f"--jobs={','.join(arrays)}"],
+        timeout_s,
+    )
+    return parse_sacct(text)
+
+
+def parse_sacct(text: str) -> dict[str, Seen]:
+    """Job id → what sacct says; steps and unexpanded array ranges are left out."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split("|", 4)]
+        if len(cells) == 5 and re.fullmatch(r"\d+(_\d+)?", cells[0]):
+            job, state, node, exit_code, reason = cells
+            node = "" if node.startswith("None") else node
+            found[job] = Seen(_word(state), node, "" if reason == "None" else reason, exit_code)
+    return found
+
+
+def scancel(jobs: Sequence[str], timeout_s: float, per_call: int = 500) -> int:
+    """Cancel `jobs` with as few calls as the length of a command line allows; returns the number of calls."""
+    calls = [jobs[first : first + per_call] for first in range(0, len(jobs), per_call)]
+    for call in calls:
+        run(["scancel", "--quiet", *call], timeout_s)
+    return len(calls)
+
+
+def whole_arrays(cancelled: Sequence[str], alive: Sequence[str]) -> list[str]:
+    """`cancelled`, with an array's own id in place of its tasks when all of its living tasks are among them."""
+    kept = {job.partition("_")[0] for job in set(alive) - set(cancelled)}
+    return sorted({job if job.partition("_")[0] in kept else job.partition("_")[0] for job in cancelled})
+
+
+def max_array_size(timeout_s: float) -> int:
+    """The cluster's MaxArraySize: how many tasks an array can have, 0 where arrays are switched off."""
+    match = re.search(
+        r"^MaxArraySize\s*=\s*(\d+)", run(["scontrol", "show", "config"], timeout_s), re.MULTILINE
+    )
+    return int(match.group(1)) if match else 1001
+
+
+def _word(state: str) -> str:
+    return state.split()[0].rstrip("+").upper() if state.split() else ""

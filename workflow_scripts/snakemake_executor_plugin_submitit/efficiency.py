@@ -1,0 +1,188 @@
+"""Asked against used, per rule, with a suggestion for the profile."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .cluster import Cluster
+from .commands import CommandError, run
+from .ledger import Record
+from .trace import read_dict
+
+_FIELDS = "JobID,ElapsedRaw,TotalCPU,MaxRSS,TRESUsageInMax"
+_UNITS = {"": 1 / (1 << 20), "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one job used; None where nobody knows. GPU use in per cent, GPU memory in MB."""
+
+    elapsed_s: float | None = None
+    cpu_s: float | None = None
+    rss_mb: float | None = None
+    gpu_percent: float | None = None
+    gpu_mem_mb: float | None = None
+
+
+def parse_usage(text: str) -> dict[str, Usage]:
+    """Job id → usage from sacct's lines of a job and its steps: the largest of each number."""
+    found: dict[str, Usage] = {}
+    for line in text.splitlines():
+        cells = line.split("|", 4)
+        if len(cells) != 5:
+            continue
+        job = cells[0].partition(".")[0]
+        use = dict(part.split("=", 1) for part in cells[4].split(",") if "=" in part)
+        new = (
+            float(cells[1]) if cells[1].isdigit() else None,
+            _seconds(cells[2]),
+            _megabytes(cells[3]),
+            _number(use.get("gres/gpuutil", "")),
+            _megabytes(use.get("gres/gpumem", "")),
+        )
+        old = found.get(job, Usage())
+        before = (old.elapsed_s, old.cpu_s, old.rss_mb, old.gpu_percent, old.gpu_mem_mb)
+        found[job] = Usage(*(_larger(a, b) for a, b in zip(before, new, strict=True)))
+    return found
+
+
+def own_usage(trace: dict[str, Any]) -> Usage:
+    """From what the job measured itself."""
+    if "end" not in trace:
+        return Usage()
+    return Usage(trace["end"] - trace["start"], trace.get("cpu_s"), trace.get("max_rss_mb"))
+
+
+def table(jobs: Sequence[tuple[Record, Usage]]) -> list[dict[str, Any]]:
+    """One row per rule: number of jobs, what they asked for at most, and the median and maximum of what they used."""
+    rules: dict[str, list[tuple[Record, Usage]]] = {}
+    for record, usage in jobs:
+        if usage.elapsed_s is not None:
+            rules.setdefault(record.rule, []).append((record, usage))
+    return [_row(rule, members) for rule, members in sorted(rules.items())]
+
+
+def _row(rule: str, members: Sequence[tuple[Record, Usage]]) -> dict[str, Any]:
+    requests = [record.request for record, _ in members]
+    elapsed = [usage.elapsed_s / 60 for _, usage in members if usage.elapsed_s is not None]
+    memory = [usage.rss_mb for _, usage in members if usage.rss_mb]
+    cpu_s = sum(usage.cpu_s or 0.0 for _, usage in members)
+    allocated = sum(
+        (usage.elapsed_s or 0.0) * r.get("cpus", 1) for r, (_, usage) in zip(requests, members, strict=True)
+    )
+    gpu = [usage.gpu_percent for _, usage in members if usage.gpu_percent is not None]
+    row: dict[str, Any] = {
+        "rule": rule,
+        "jobs": len(members),
+        "asked_min": max(int(r.get("runtime_min", 0)) for r in requests) or None,
+        "used_min_median": round(statistics.median(elapsed), 1),
+        "used_min_max": round(max(elapsed), 1),
+        "asked_mb": max(
+            int(r.get("mem_mb", 0)) or int(r.get("mem_mb_per_cpu", 0)) * r.get("cpus", 1) for r in requests
+        )
+        or None,
+        "used_mb_max": round(max(memory)) if memory else None,
+        "cpus": max(r.get("cpus", 1) for r in requests),
+        "cpu_percent": round(100 * cpu_s / allocated) if allocated else None,
+        "gpu_percent": round(statistics.mean(gpu)) if gpu else None,
+    }
+    row["suggestion"] = suggest(row)
+    return row
+
+
+def suggest(row: dict[str, Any]) -> str:
+    """Lines for `set-resources` where a request is far from the use (over twice, or within a tenth), else nothing."""
+    lines = []
+    for name, asked, used, least in (
+        ("runtime", row["asked_min"], row["used_min_max"], 5),
+        ("mem_mb", row["asked_mb"], row["used_mb_max"], 200),
+    ):
+        if asked and used is not None and (asked > 2 * max(used, least) or used > 0.9 * asked):
+            better = max(least, _round_up(1.3 * used))
+            if better != asked:
+                lines.append(f"{row['rule']}: {name}={better}")
+    if (
+        row["cpus"] > 1
+        and row["cpu_percent"] is not None
+        and row["cpu_percent"] * row["cpus"] < 50 * row["cpus"]
+    ):
+        lines.append(f"{row['rule']}: threads={max(1, round(row['cpus'] * row['cpu_percent'] / 100 + 0.49))}")
+    return ", ".join(lines)
+
+
+def render(rows: Sequence[dict[str, Any]]) -> str:
+    """The table as aligned text."""
+    names = [name for name in rows[0] if name != "suggestion"]
+    cells = [names, *[["-" if row[name] is None else str(row[name]) for name in names] for row in rows]]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+    hints = [f"  {row['suggestion']}" for row in rows if row["suggestion"]]
+    return "\n".join(
+        ["What steps asked for and used:", *lines] + (["Suggested for the profile:", *hints] if hints else [])
+    )
+
+
+def summarise(records: Iterable[Record], cluster: Cluster, folder: Path, timeout_s: float = 30) -> str:
+    """The table over the jobs that succeeded; also written to `<folder>/efficiency.txt`. One sacct call."""
+    done = [r for r in records if r.ended == "COMPLETED"]
+    if not done:
+        return ""
+    measured: dict[str, Usage] = {}
+    if cluster.forgets:
+        ids = ",".join(sorted({r.job_id.partition("_")[0] for r in done}))
+        command = ["sacct", "-n", "-P", f"--format={_FIELDS}", f"--jobs={ids}"]
+        with contextlib.suppress(CommandError):  # no accounting: the jobs' own measurements have to do
+            measured = parse_usage(run(command, timeout_s))
+    rows = table([(r, _joined(measured.get(r.job_id, Usage()), folder, r)) for r in done])
+    if not rows:
+        return ""
+    text = render(rows)
+    (folder / "efficiency.txt").write_text(text + "\n")
+    return text
+
+
+def _joined(slurm: Usage, folder: Path, record: Record) -> Usage:
+    own = own_usage(read_dict(folder / "batches" / record.token / f"{record.index}.json"))
+    memory = _larger(slurm.rss_mb, own.rss_mb)
+    return Usage(
+        slurm.elapsed_s or own.elapsed_s,
+        _larger(slurm.cpu_s, own.cpu_s),
+        memory,
+        slurm.gpu_percent,
+        slurm.gpu_mem_mb,
+    )
+
+
+def _larger(a: float | None, b: float | None) -> float | None:
+    return b if a is None else a if b is None else max(a, b)
+
+
+def _seconds(text: str) -> float | None:
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
+    if not match:
+        return None
+    days, hours, minutes, seconds = match.groups()
+    return 86400 * int(days or 0) + 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds)
+
+
+def _megabytes(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", text)
+    return float(match.group(1)) * _UNITS[match.group(2)] if match else None
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _round_up(value: float) -> int:
+    step = 10 ** max(0, len(str(int(value))) - 2)
+    return int(-(-value // step) * step)

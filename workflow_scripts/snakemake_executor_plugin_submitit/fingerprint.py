@@ -1,0 +1,82 @@
+"""What a job's result depends on, in one hash: a job that started before it changed must not be adopted."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_SMALL = 1 << 20
+
+
+def digest(parts: Any) -> str:
+    """A short hash of anything that JSON can write (sets sorted, the rest by `str`)."""
+    text = json.dumps(
+        parts, sort_keys=True, default=lambda value: sorted(value) if isinstance(value, set) else str(value)
+    )
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:24]
+
+
+def file_state(path: str) -> list[Any]:
+    """A file's identity: its content below 1 MB (so that a touch alone is no change), else size and time stamp."""
+    try:
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_size < _SMALL:
+            return [path, _content(path, found.st_size, found.st_mtime_ns)]
+        return [path, found.st_size, found.st_mtime_ns]
+    except OSError:
+        return [path, None]
+
+
+@functools.lru_cache(maxsize=20_000)
+def _content(path: str, size: int, mtime_ns: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def job_key(job: Any) -> str:
+    """Names a job across runs: by its rules, wildcards and outputs, whatever number Snakemake gives it this time."""
+    return digest(
+        sorted(
+            [m.rule.name, sorted(m.wildcards_dict.items()), sorted(map(str, m.output))] for m in members(job)
+        )
+    )
+
+
+def fingerprint(job: Any, persistence: Any) -> str:
+    """Hash of the code, params, software and inputs of a job (of all members of a group; files made inside it excluded).
+
+    Uses Snakemake's own records of code, params and software, so that what it would rerun is what is not adopted.
+    """
+    parts = list(members(job))
+    made = {str(path) for part in parts for path in part.output}
+    return digest(sorted((_part(part, persistence, made) for part in parts), key=str))
+
+
+def _part(job: Any, persistence: Any, made: set[str]) -> list[Any]:
+    inputs = sorted(
+        str(path) for path in job.input if str(path) not in made and not getattr(path, "is_storage", False)
+    )
+    return [
+        job.rule.name,
+        sorted(job.wildcards_dict.items()),
+        persistence._code(job.rule),
+        _script(job),
+        [str(value) for value in persistence._params(job)],
+        persistence._software_stack_hash(job),
+        [file_state(path) for path in inputs],
+    ]
+
+
+def _script(job: Any) -> list[Any] | None:
+    script = job.rule.script or job.rule.notebook
+    return file_state(job._path_to_source_file(script).get_path_or_uri(secret_free=True)) if script else None
+
+
+def members(job: Any) -> Iterable[Any]:
+    """The jobs of a group, or the job itself."""
+    return sorted(job.jobs, key=lambda j: (j.rule.name, str(j))) if job.is_group() else [job]

@@ -1,0 +1,197 @@
+"""SLURM, by way of submitit's executor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from . import commands
+from .cluster import Batch, Refused
+from .commands import CommandError, NoAccounting, Seen
+from .mapping import Request
+from .settings import ExecutorSettings
+from .states import ALIVE, backoff_s
+
+_COMMENT = "snakemake-submitit:"
+
+
+class SlurmCluster:
+    """The cluster of this login node."""
+
+    forgets = True
+
+    def __init__(self, settings: ExecutorSettings) -> None:
+        missing = [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]
+        if missing:
+            raise CommandError(
+                f"{', '.join(missing)} not found: this is no login node of a SLURM cluster. To try the workflow here, set "
+                "--submitit-cluster local"
+            )
+        self.settings = settings
+        self.calls: Counter[str] = Counter()
+        self.complaint = ""  # what accounting last said, "" while it answers
+        self._accounting = True
+        self._sacct_failures = 0
+        self._sacct_not_before = 0.0
+        self._max_batch: int | None = None
+
+    def max_batch(self) -> int:
+        """The smaller of the user's and the cluster's bound, asked for once; 1 where arrays are switched off."""
+        if self._max_batch is None:
+            try:
+                self.calls["scontrol"] += 1
+                cluster = commands.max_array_size(self.settings.command_timeout_s)
+            except CommandError:
+                return min(self.settings.array_size, 1000)
+            self._max_batch = max(1, min(self.settings.array_size, cluster))
+        return self._max_batch
+
+    def submit(self, batch: Batch) -> list[str]:
+        """One sbatch, an array when there are several steps."""
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        self.calls["sbatch"] += 1
+        try:
+            return make_executor(batch, self.settings).send(list(batch.steps))
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise Refused(_last_words(error)) from error
+
+    def observe(self, jobs: Sequence[str]) -> dict[str, Seen | None]:
+        """squeue for all jobs; sacct once for those that squeue has forgotten. squeue's word wins."""
+        self.calls["squeue"] += 1
+        queue = commands.squeue(self.settings.command_timeout_s)
+        found: dict[str, Seen | None] = {job: queue.get(job) for job in jobs}
+        gone = [job for job, seen in found.items() if seen is None]
+        for job, seen in (self._ask_accounting(gone) if gone else {}).items():
+            if job in found and found[job] is None and seen.state not in ALIVE:
+                found[job] = seen  # "alive" there but not in the queue: a record that was never closed
+        return found
+
+    def find(self, token: str) -> dict[int, str]:
+        """By the comment that every submission carries."""
+        self.calls["squeue"] += 1
+        queue = commands.squeue(self.settings.command_timeout_s)
+        jobs = [job for job, seen in queue.items() if seen.comment == _COMMENT + token]
+        return {int(job.partition("_")[2] or 0): job for job in jobs}
+
+    def cancel(self, jobs: Sequence[str], alive: Sequence[str]) -> int:
+        """Whole arrays by one id, 500 ids a call."""
+        calls = commands.scancel(commands.whole_arrays(jobs, alive), self.settings.command_timeout_s)
+        self.calls["scancel"] += calls
+        return calls
+
+    def _ask_accounting(self, jobs: Sequence[str]) -> dict[str, Seen]:
+        if not self._accounting or time.monotonic() < self._sacct_not_before:
+            return {}
+        self.calls["sacct"] += 1
+        try:
+            found = commands.sacct(jobs, self.settings.command_timeout_s)
+        except NoAccounting:
+            self._accounting = False
+            return {}
+        except CommandError as error:
+            self._sacct_failures += 1
+            self._sacct_not_before = time.monotonic() + backoff_s(self._sacct_failures)
+            self.complaint = str(error)
+            return {}
+        self._sacct_failures, self.complaint = 0, ""
+        return found
+
+
+def sbatch_parameters(batch: Batch, settings: ExecutorSettings) -> dict[str, Any]:
+    """submitit's parameters for a batch.
+
+    A step with `checkpoint` runs under srun, because SLURM tells only srun's processes that they are preempted; others run
+    directly, which starts faster. With several tasks the step itself calls srun or mpirun, so it runs directly, too.
+    """
+    request = batch.request
+    under_srun = request.checkpoint and request.tasks == 1
+    log = str(batch.folder / ("%A_%a.out" if len(batch.steps) > 1 else "%j.out"))
+    more: dict[str, Any] = {"output": log, "requeue": True, **dict(request.extra)}
+    if request.checkpoint and not under_srun:
+        more["signal"] = f"B:USR2@{settings.signal_delay_s}"
+    if request.tasks > 1:
+        more["ntasks"] = request.tasks
+    return {
+        "job_name": batch.name,
+        "comment": _COMMENT + batch.token,
+        "time": request.runtime_min,
+        "cpus_per_task": request.cpus,
+        "nodes": request.nodes,
+        "mem": f"{request.mem_mb}M" if request.mem_mb else None,
+        "mem_per_cpu": f"{request.mem_mb_per_cpu}M" if request.mem_mb_per_cpu else None,
+        "gres": _gres(request),
+        "partition": request.partition or None,
+        "account": request.account or None,
+        "qos": request.qos or None,
+        "constraint": request.constraint or None,
+        "dependency": "afterany:" + ":".join(batch.after) if batch.after else None,
+        "array_parallelism": settings.array_parallelism,
+        "signal_delay_s": settings.signal_delay_s,
+        "stderr_to_stdout": True,
+        "wckey": None,
+        "setup": [settings.setup] if settings.setup else None,
+        "additional_parameters": more,
+        "use_srun": under_srun,
+        # srun takes neither the CPUs nor the output of sbatch by itself; binding fails on some nodes.
+        "srun_args": ["--cpu-bind=none", f"--cpus-per-task={request.cpus}", f"--output={log}"]
+        if under_srun
+        else None,
+    }
+
+
+def _gres(request: Request) -> str | None:
+    if request.gpus:
+        return ":".join(part for part in ("gpu", request.gpu_model, str(request.gpus)) if part)
+    return request.gres or None
+
+
+def make_executor(batch: Batch, settings: ExecutorSettings) -> Any:
+    """submitit's SLURM executor for one batch; imported late, because a dry run needs no submitit."""
+    from submitit.core.utils import DelayedSubmission, JobPaths
+    from submitit.slurm.slurm import SlurmExecutor
+
+    class Sender(SlurmExecutor):
+        """Sends from a clean environment, with a time limit, and arrays in the same way as single jobs."""
+
+        def _make_submission_command(self, submission_file_path: Any) -> list[str]:
+            unset = [word for name in commands.leaks(os.environ) for word in ("-u", name)]
+            limit = ["timeout", f"{settings.command_timeout_s:g}"] if shutil.which("timeout") else []
+            return ["env", *unset, *limit, "sbatch", str(submission_file_path)]
+
+        def send(self, steps: list[Any]) -> list[str]:
+            folder = JobPaths.get_first_id_independent_folder(self.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in steps]
+            for step, path in zip(steps, pickles, strict=True):
+                submission = DelayedSubmission(step)
+                submission.set_timeout(self.parameters.get("time") or 0, self.max_num_timeout)
+                submission.dump(path)
+            if len(steps) > 1:
+                self.parameters["map_count"] = len(steps)
+            job = self._submit_command(self._submitit_command_str).job_id
+            ids = [f"{job}_{index}" for index in range(len(steps))] if len(steps) > 1 else [job]
+            for path, identity in zip(pickles, ids, strict=True):
+                JobPaths(self.folder, identity).move_temporary_file(path, "submitted_pickle")
+            return ids
+
+    parameters = sbatch_parameters(batch, settings)
+    python = shlex.quote(sys.executable)
+    # `exec`: the job's first process is Python itself and not a shell, which would take the signals and the exit status.
+    executor = Sender(batch.folder, python=python if parameters["use_srun"] else f"exec {python}")
+    executor.update_parameters(**parameters)
+    return executor
+
+
+def _last_words(error: Exception) -> str:
+    cause = error.__cause__
+    if getattr(cause, "returncode", None) == 124:
+        return "sbatch gave no answer within the time limit"
+    return " ".join(str(error).split()) or str(cause or "sbatch failed and said nothing")
