@@ -1,80 +1,245 @@
-"""Time of curvature relative to a plain forward + backward over the same examples.
+"""Time and peak memory of curvature, relative to plain passes over the same examples.
 
-    python benchmarks/curvature.py --threads 1 --models miniresnet minivit resnet18
+    python benchmarks/curvature.py --threads 1 --clock cpu --json curvature.json
 
-Every ratio is the best of the interleaved repeats; both sides use evaluation mode and the same batches.
+Time: while `compute_curvature` runs, its batches come from a generator that does the plain forward + backward pass (a
+copy of the network in evaluation mode, the gradient of every parameter) between them, so both are measured in turn on the
+same batch. What is compared is the best of the rounds of either; a first round, in which memory is touched for the first
+time and kernels are chosen, is left out: it is paid once, not per batch. `ggn` is compared with 1 forward + K backward
+passes, the cost of K times one backward pass to activations and one weight gradient's worth of products.
+
+Memory: what the peak of a process of its own grows by, from after its imports and a first small product, over two batches:
+the network, its batch and all that the work takes. It is compared with that of two training steps (forward, backward,
+SGD with momentum 0.9). In RAM this is resident memory, on a GPU what is allocated.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import json
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
+from common import (
+    DEVICE,
+    MEBI,
+    NUM_CLASSES,
+    SETTINGS,
+    Problem,
+    clock,
+    free_mebibytes,
+    markdown,
+    peak_mebibytes,
+    reset_peak,
+)
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.models.build import build
+from obtransfer.curvature.engine import LayerHooks
+from obtransfer.curvature.frozen import on_loan
+from obtransfer.curvature.layers import select_layers
+from obtransfer.curvature.plan import plan
 
-SIZES = {"miniresnet": 32, "minivit": 32, "resnet18": 64}
-NUM_CLASSES = 10
-Batches = list[tuple[Tensor, Tensor]]
-CASES: dict[str, dict[str, object]] = {
+CASES: dict[str, dict[str, Any]] = {
     "ef diagonal": {"estimator": "empirical_fisher", "structure": "diagonal"},
-    "ef block 16": {"estimator": "empirical_fisher", "structure": "block", "block_size": 16},
-    "ef block 64": {"estimator": "empirical_fisher", "structure": "block", "block_size": 64},
+    "mc diagonal": {"estimator": "mc_fisher", "structure": "diagonal"},
     "ggn diagonal": {"estimator": "ggn", "structure": "diagonal"},
-    "ggn block 16": {"estimator": "ggn", "structure": "block", "block_size": 16},
+    "ef block 64": {"estimator": "empirical_fisher", "structure": "block", "block_size": 64},
+    "mc kfac": {"estimator": "mc_fisher", "structure": "kfac"},
 }
+MEMORY_CASES = ("ef diagonal", "ggn diagonal")
+Times = dict[str, list[float]]
 
 
-def plain(model: nn.Module, head: tuple[Tensor, Tensor], batches: Batches) -> None:
-    """One forward and one ordinary backward pass over the data."""
-    for images, labels in batches:
-        logits = model(images) @ head[0].T + head[1]
-        loss = (logits - nn.functional.one_hot(labels, NUM_CLASSES)).square().sum() / 2
-        model.zero_grad()
-        loss.backward()
+def target(model: str, case: str) -> float | None:
+    """The ratio to reach, if there is one."""
+    if case in ("ef diagonal", "mc diagonal"):
+        return 1.1 if "vit" in model else 1.3
+    return {"ggn diagonal": 1.3, "ef block 64": 2.0}.get(case)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def rounds(problem: Problem, case: dict[str, Any], repeats: int, kind: str) -> Times:
+    """Seconds per batch of the forward pass, the whole plain pass and the case, in turn."""
+    read, model = clock(kind), copy.deepcopy(problem.model)
+    times: Times = {"forward": [], "plain": [], "case": []}
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(repeats + 1):
+            model.zero_grad()
+            start = read()
+            loss = problem.loss(model)
+            middle = read()
+            loss.backward()
+            del loss
+            times["forward"].append(middle - start)
+            times["plain"].append(read() - start)
+            start = read()
+            yield problem.images, problem.labels
+            times["case"].append(read() - start)
+
+    compute_curvature(problem.model, problem.head_weight, problem.head_bias, batches(), **case)
+    return {name: values[1:] for name, values in times.items()}
 
 
-def measure(name: str, cases: list[str], batch_size: int, num_batches: int, repeats: int) -> list[float]:
-    """Milliseconds per example of the plain pass, then the ratio of each case."""
-    model = build(name).eval()
-    shape = (batch_size, 3, SIZES[name], SIZES[name])
-    batches = [(torch.randn(shape), torch.randint(NUM_CLASSES, shape[:1])) for _ in range(num_batches)]
-    features = int(model(batches[0][0]).shape[1])
-    head = torch.randn(NUM_CLASSES, features) / features**0.5, torch.zeros(NUM_CLASSES)
-    works: list[Callable[[], object]] = [lambda: plain(model, head, batches)]
-    for case in (CASES[key] for key in cases):
-        works.append(lambda case=case: compute_curvature(model, *head, batches, **case))
-    best = [min(times) for times in zip(*[[seconds(w) for w in works] for _ in range(repeats)], strict=True)]
-    return [1000 * best[0] / (batch_size * num_batches)] + [time / best[0] for time in best[1:]]
+def to_activations(problem: Problem, repeats: int, kind: str) -> list[float]:
+    """Seconds per batch of a forward pass and a backward pass that leaves out all weight gradients."""
+    read, layers, times = clock(kind), select_layers(problem.model, None), []
+    vector = torch.ones(len(problem.images), int(problem.model.num_features), device=DEVICE)
+    weights = [module.weight for module in layers.values()]
+    with on_loan(problem.model, weights):
+        for _ in range(repeats + 1):
+            hooks = LayerHooks(layers, torch.float32, lambda *_: None)
+            start = read()
+            hooks.backward(hooks.forward(problem.model, problem.images), [vector])
+            times.append(read() - start)
+    return times[1:]
+
+
+def measure(name: str, case: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One line of the table of times."""
+    problem = Problem.of(name)
+    arguments = {key: value for key, value in CASES[case].items() if key != "estimator"}
+    needed = plan(problem.model, **arguments).total_bytes / MEBI
+    line: dict[str, Any] = {"model": name, "case": case, "target": target(name, case)}
+    if needed > 0.7 * free_mebibytes():
+        return line | {"skipped": f"needs {needed:.0f} MiB, free are {free_mebibytes():.0f}"}
+    times = rounds(problem, CASES[case], options.repeats, options.clock)
+    forward, plain, ours = (min(times[key]) for key in ("forward", "plain", "case"))
+    backward_passes = NUM_CLASSES if case == "ggn diagonal" else 1
+    reference = forward + backward_passes * (plain - forward)
+    floor = min(to_activations(problem, options.repeats, options.clock))
+    size = SETTINGS[name].batch_size
+    return line | {
+        "plain_ms": 1000 * plain / size,
+        "forward_share": forward / plain,
+        "activations_share": floor / plain,
+        "ratio": ours / reference,
+        "to_plain": ours / plain,
+        "times": times,
+    }
+
+
+def peak(name: str, case: str) -> float:
+    """Run in a process of its own: MiB by which its peak grows."""
+    torch.ones(64, 64, device=DEVICE) @ torch.ones(64, 64, device=DEVICE)
+    import timm  # noqa: F401
+
+    reset_peak()
+    before = peak_mebibytes()
+    problem = Problem.of(name)
+    if case == "training step":
+        optimiser = torch.optim.SGD(problem.model.parameters(), lr=1e-3, momentum=0.9)
+        for _ in range(2):
+            optimiser.zero_grad()
+            problem.loss(problem.model).backward()
+            optimiser.step()
+    else:
+        batches = [(problem.images, problem.labels)] * 2
+        compute_curvature(problem.model, problem.head_weight, problem.head_bias, batches, **CASES[case])
+    return peak_mebibytes() - before
+
+
+def peak_elsewhere(name: str, case: str, threads: int) -> float:
+    """`peak` of a new process."""
+    command = [sys.executable, __file__, "--peak", name, case, "--threads", str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def show_times(lines: list[dict[str, Any]]) -> None:
+    """Markdown."""
+    header = [
+        "model",
+        "px",
+        "batch",
+        "case",
+        "plain ms/example",
+        "forward",
+        "+ to activations",
+        "ratio",
+        "target",
+    ]
+    rows = []
+    for line in lines:
+        setting, wanted = SETTINGS[line["model"]], line["target"]
+        row = [line["model"], str(setting.pixels), str(setting.batch_size), line["case"]]
+        if "skipped" in line:
+            rows.append([*row, "", "", "", line["skipped"], ""])
+            continue
+        of_plain = "" if line["case"] != "ggn diagonal" else f" ({line['to_plain']:.1f} × plain)"
+        shares = [f"{line[key]:.2f}" for key in ("forward_share", "activations_share")]
+        target_text = f"{wanted:.1f}" if wanted else "none"
+        rows.append([*row, f"{line['plain_ms']:.2f}", *shares, f"{line['ratio']:.2f}{of_plain}", target_text])
+    print(markdown(header, rows), flush=True)
+
+
+def show_memory(lines: list[dict[str, Any]]) -> None:
+    """Markdown."""
+    header = ["model", "px", "batch", "case", "training step MiB", "case MiB", "ratio", "target"]
+    rows = [
+        [
+            line["model"],
+            str(SETTINGS[line["model"]].pixels),
+            str(SETTINGS[line["model"]].batch_size),
+            line["case"],
+            f"{line['training_mib']:.0f}",
+            f"{line['case_mib']:.0f}",
+            f"{line['case_mib'] / line['training_mib']:.2f}",
+            "1.3",
+        ]
+        for line in lines
+    ]
+    print(markdown(header, rows), flush=True)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, print, store."""
+    print(
+        f"torch {torch.__version__}, {DEVICE.type}, {options.threads} thread(s), {options.clock} time, best of "
+        f"{options.repeats} interleaved rounds; forward and activations as shares of plain\n",
+        flush=True,
+    )
+    times = []
+    for name in options.models:
+        for case in options.cases:
+            times.append(measure(name, case, options))
+            print(f"{name}, {case}: {times[-1].get('ratio', times[-1].get('skipped'))}", file=sys.stderr)
+    show_times(times)
+    memory = []
+    for name in options.models if not options.no_memory else ():
+        training = peak_elsewhere(name, "training step", options.threads)
+        for case in MEMORY_CASES:
+            found = peak_elsewhere(name, case, options.threads)
+            memory.append({"model": name, "case": case, "training_mib": training, "case_mib": found})
+    if memory:
+        print()
+        show_memory(memory)
+    if options.json:
+        settings = {"threads": options.threads, "clock": options.clock, "torch": torch.__version__}
+        options.json.write_text(json.dumps(settings | {"times": times, "memory": memory}, indent=1))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--models", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--num-batches", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"{'ratios to':12}{'plain ms/ex.':>14}" + "".join(f"{case:>14}" for case in options.cases))
-    for name in options.models:
-        row = measure(name, options.cases, options.batch_size, options.num_batches, options.repeats)
-        print(f"{name:12}" + "".join(f"{value:14.2f}" for value in row), flush=True)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--peak", nargs=2, metavar=("MODEL", "CASE"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        print(peak(*arguments.peak))
+    else:
+        main(arguments)

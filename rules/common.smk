@@ -160,11 +160,7 @@ def scoring_settings(wildcards):
     """The configured settings of the criterion that `scoring` begins with."""
     label = label_of(wildcards)
     chosen = grid.settings(config, label)
-    known(
-        {**config.get("criteria", {}), **CRITERIA},
-        label,
-        "criterion or criterion's label",
-    )
+    known({**config.get("criteria", {}), **CRITERIA}, label, "criterion")
     return chosen
 
 
@@ -222,6 +218,7 @@ def options_of(chosen):
 
 def curvature_of(wildcards):
     """The statistic of the dense backbone that the criterion reads, if it reads one."""
+    scoring_settings(wildcards)  # tells a label that nobody knows
     origin = wildcards.scoring.partition("/")[2]
     path = grid.statistic(config, wildcards.backbone, label_of(wildcards), origin)
     return RESULTS / path if path else []

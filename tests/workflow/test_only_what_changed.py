@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 RESNET, VIT = BACKBONES
 DATA_DRIVEN = ("obd/upper/seed_0", "obs/upper/seed_0")
 SCORINGS = ("magnitude", *DATA_DRIVEN)
-REPORT = {"summary.csv", "figures"}
+REPORT = {"summary.csv", "figures", "criteria.csv"}
 
 
 def batchnorms(backbone: str) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ LAYERS: dict[str, Callable[[], nn.Conv2d]] = {
     "dilated": lambda: nn.Conv2d(4, 6, (2, 3), 1, 3, (2, 3)),
     "grouped": lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2),
     "depthwise": lambda: nn.Conv2d(4, 4, 3, padding=1, groups=4),
+    "grouped_same": lambda: nn.Conv2d(4, 6, (2, 4), padding="same", groups=2),
+    "grouped_strided": lambda: nn.Conv2d(4, 4, (3, 2), (2, 3), (2, 1), (1, 2), 2),
     "padded_1x1": lambda: nn.Conv2d(4, 6, 1, 2, 1),
     "all_padding": lambda: nn.Conv2d(4, 6, 5, padding=4, dilation=2),
 }
@@ -69,9 +71,27 @@ def test_routes_of_the_diagonal(
 ) -> None:
     monkeypatch.setattr(diagonal, "FLOATS_AT_ONCE", floats)
     monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_WINDOWS", windows)
+    monkeypatch.setattr(diagonal, "MIN_FLOATS_FOR_WINDOWS", 0)
     monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_PAIRS", pairs)
     layer, inputs = layer_and_inputs(kind, side)
     check_diagonal(layer, *operands_of(layer, inputs))
+
+
+@pytest.mark.parametrize("kind", ["grouped", "depthwise", "grouped_same", "grouped_strided"])
+def test_a_group_per_example(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only in float32: oneDNN knows no float64."""
+    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_WINDOWS", 0)
+    monkeypatch.setattr(diagonal, "FLOATS_AT_ONCE", 120)  # not all examples at once
+    called = []
+    route = diagonal._add_groups
+    monkeypatch.setattr(diagonal, "_add_groups", lambda *arguments: called.append(kind) or route(*arguments))
+    layer, inputs = layer_and_inputs(kind)
+    operands, exact = operands_of(layer.float(), inputs.float())
+    total = torch.ones_like(layer.weight)
+    with torch.no_grad():
+        diagonal.add(total, operands, 1)
+    torch.testing.assert_close(total.flatten(), 1 + exact.square().sum(dim=0), rtol=1e-5, atol=1e-5)
+    assert called
 
 
 @pytest.mark.parametrize("fused", [0, 10**9], ids=["one_pass", "square_then_add"])

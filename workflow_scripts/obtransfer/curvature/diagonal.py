@@ -7,6 +7,8 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.grad import conv2d_weight
 
 from obtransfer.curvature.operands import Operands, example_gradients
 from obtransfer.curvature.patches import Patches
@@ -18,10 +20,17 @@ MAX_POSITIONS_FOR_PAIRS = 4
 """Up to here squaring before the product is cheaper than per-example gradients (measured on a CPU)."""
 
 MAX_POSITIONS_FOR_WINDOWS = 16
-"""Up to here a padded convolution is cheaper place by place of its kernel, without the zeros (measured on a CPU)."""
+"""Up to here a padded convolution is cheaper place by place of its kernel, without the zeros (measured on a CPU) ..."""
+
+MIN_FLOATS_FOR_WINDOWS = 2**18
+"""... if a place has at least so many per-example gradients."""
 
 MIN_FLOATS_FOR_FUSED = 2**15
 """From here on squaring and adding an example in one pass is cheaper than squaring all, then adding (measured)."""
+
+
+MAX_CHANNELS_FOR_GROUPS = 16
+"""Input channels per group up to which oneDNN is quick with a group per example as well (measured)."""
 
 
 def allocate(weight: Tensor, block_size: int, dtype: torch.dtype) -> Tensor:
@@ -42,25 +51,27 @@ def add(total: Tensor, operands: Operands, block_size: int) -> None:
         block_size: ignored.
     """
     gradients, activations = operands
-    groups, outputs, positions = gradients.shape[1:]
+    groups, outputs = gradients.shape[1:3]
     rows = total.view(groups, outputs, -1)
     if not isinstance(activations, Patches):
         _add_products(rows, operands)
-    elif positions <= MAX_POSITIONS_FOR_WINDOWS:
+    elif _in_windows(gradients, activations):
         _add_windows(rows, gradients, activations)
     elif groups == 1:
         _add_channels_last(rows, gradients, activations)
+    elif _in_groups(rows, activations):
+        _add_groups(rows, gradients, activations)
     else:
         step = max(1, _floats_at_once(rows) // prod(activations.shape[1:]))
         for start in range(0, len(gradients), step):
             _add_chunks(rows, operands.of_examples(start, start + step))
 
 
-def _add_products(rows: Tensor, operands: Operands) -> None:
+def _add_products(rows: Tensor, operands: Operands, buffer: Tensor | None = None) -> None:
     if operands.gradients.shape[-1] <= MAX_POSITIONS_FOR_PAIRS:
         _add_pairs(rows, operands)
     else:
-        _add_chunks(rows, operands)
+        _add_chunks(rows, operands, buffer)
 
 
 def _add_pairs(rows: Tensor, operands: Operands) -> None:
@@ -94,7 +105,7 @@ def _add_chunks(rows: Tensor, operands: Operands, buffer: Tensor | None = None) 
         operands: the layer's.
         buffer: what `_buffer` returned for at least so many examples.
     """
-    groups, outputs, _inputs = rows.shape
+    groups, outputs = rows.shape[:2]
     size = len(operands.gradients)
     channels, examples = _chunk(rows)
     if buffer is None:
@@ -112,7 +123,7 @@ def _chunk(rows: Tensor) -> tuple[int, int]:
     """Output channels of [G, O, I], and examples, at once."""
     groups, outputs, inputs = rows.shape
     channels = max(1, min(outputs, _floats_at_once(rows) // (groups * inputs)))
-    return channels, max(1, _floats_at_once(rows) // 4 // (groups * channels * inputs))
+    return channels, max(1, _floats_at_once(rows) // (groups * channels * inputs))
 
 
 def _buffer(rows: Tensor, size: int) -> Tensor:
@@ -128,6 +139,13 @@ def _add_squares(rows: Tensor, gradients: Tensor) -> None:
             rows.addcmul_(gradient, gradient)
     else:
         rows.add_(gradients.square_().sum(dim=0))
+
+
+def _in_windows(gradients: Tensor, patches: Patches) -> bool:
+    size, _, outputs, positions = gradients.shape
+    floats = size * outputs * patches.maps.shape[1]
+    small = positions <= MAX_POSITIONS_FOR_WINDOWS and floats >= MIN_FLOATS_FOR_WINDOWS
+    return small and any(patches.geometry.sides)
 
 
 def _add_windows(rows: Tensor, gradients: Tensor, patches: Patches) -> None:
@@ -158,9 +176,41 @@ def _add_channels_last(rows: Tensor, gradients: Tensor, patches: Patches) -> Non
     examples = max(1, min(_chunk(rows)[1], _floats_at_once(rows) // prod(patches.shape[1:])))
     starts = range(0, len(gradients), examples)
     for start, part in zip(starts, patches.unfold_channels_last(examples), strict=True):
-        _add_chunks(sums, Operands(gradients[start : start + examples], part), buffer)
+        _add_products(sums, Operands(gradients[start : start + examples], part), buffer)
     places = prod(patches.geometry.kernel)
     rows.unflatten(2, (-1, places)).add_(sums.unflatten(2, (places, -1)).transpose(2, 3))
+
+
+def _in_groups(rows: Tensor, patches: Patches) -> bool:
+    channels = patches.maps.shape[1] // patches.geometry.groups
+    return rows.device.type == "cpu" and rows.dtype == torch.float32 and channels <= MAX_CHANNELS_FOR_GROUPS
+
+
+def _add_groups(rows: Tensor, gradients: Tensor, patches: Patches) -> None:
+    """A depthwise or grouped convolution: the weight gradient of one convolution with a group per example and group.
+
+    Args:
+        rows: [G, O, I], changed.
+        gradients: [B, G, O, L].
+        patches: [B, G, I, L].
+    """
+    (left, right, top, bottom), (kernel, stride, dilation) = patches.geometry.sides, patches.geometry[:3]
+    even = left == right and top == bottom
+    maps = patches.maps if even else pad(patches.maps, patches.geometry.sides)
+    padding = (top, left) if even else (0, 0)
+    step = max(1, _floats_at_once(rows) // rows.numel())
+    for some, inputs in zip(gradients.split(step), maps.split(step), strict=True):
+        groups = len(some) * len(rows)
+        products = conv2d_weight(
+            inputs.reshape(1, -1, *maps.shape[2:]),
+            (groups * rows.shape[1], maps.shape[1] // len(rows), *kernel),
+            some.reshape(1, -1, *patches.output),
+            stride,
+            padding,
+            dilation,
+            groups,
+        )
+        _add_squares(rows, products.view(len(some), *rows.shape))
 
 
 def _floats_at_once(rows: Tensor) -> int:
