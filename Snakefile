@@ -19,8 +19,14 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# With a cluster, these run where `snakemake` does: they need the internet, or are short.
 localrules:
     all,
+    download_pretrained,
+    prepare_task,
+    summarise,
+    compare_criteria,
+    figures,
 
 
 rule all:

@@ -57,6 +57,8 @@ VIRTUAL_ENV=$PWD/.venv "$uv" pip install --quiet --require-hashes -r "$list" ||
 for packages in .venv/lib/python3.*/site-packages; do
     [ ! -d "$packages" ] || ln -sfn ../../../../workflow_scripts/snakemake_executor_plugin_submitit "$packages/"
 done
+# Cached bytecode, also where PYTHONDONTWRITEBYTECODE is set (containers): every step starts a Snakemake, 0.9 s with it, 2.2 s without.
+(unset PYTHONDONTWRITEBYTECODE && .venv/bin/python -c 'import snakemake.cli, submitit, torch, timm')
 rm -f .venv/*.requirements .venv/*.requirements-dev
 touch "$stamp"
 # The longer list holds the shorter one.

@@ -18,7 +18,7 @@ def finetune(
     settings: dict[str, Any],
     made: dict[str, Any],
 ) -> None:
-    """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a killed run go on."""
+    """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a stopped or killed run go on."""
     import torch
     from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
     from obtransfer.data.pixels import select
@@ -26,7 +26,7 @@ def finetune(
     from obtransfer.finetune.settings import FinetuneSettings
     from obtransfer.progress import bar
     from obtransfer.pruned import load_pruned, read_mask
-    from obtransfer.step import device
+    from obtransfer.step import device, told_to_stop
 
     model, card = load_pruned(weights, mask, recalibration, device=device())
     pixels, labels = select(map_tensors(task_images, kind="task"), "train")
@@ -47,6 +47,7 @@ def finetune(
             checkpoint=checkpoint,
             device=device(),
             progress=progress,
+            should_stop=told_to_stop(),
         )
     tensors = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
     write_tensors(finetuned, tensors, kind="backbone", metadata=card | {"history": history, "made": made})

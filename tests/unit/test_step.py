@@ -1,13 +1,17 @@
 """Steps as Snakemake's jobs run them, in processes of their own."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from obtransfer.artifacts import read_tensors
+from obtransfer.step import device, told_to_stop
 
 LIBRARY = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SCRIPT = '''
@@ -94,3 +98,38 @@ def test_an_unforeseen_error_leaves_its_traceback_in_the_log_and_its_end_on_the_
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
     assert "Traceback" in (script.parent / "logs/step/a.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "cuda"),
+        ({"SLURM_JOB_ID": "7"}, "cpu"),
+        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": ""}, "cpu"),
+        ({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "1"}, "cuda"),
+        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0"}, "cuda"),
+    ],
+)
+def test_a_job_uses_a_gpu_that_it_was_given(
+    environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    seeing = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: True))
+    monkeypatch.setitem(sys.modules, "torch", seeing)
+    assert device() == expected
+    monkeypatch.delitem(sys.modules, "torch")
+    assert device() == "cpu"
+
+
+def test_usr2_is_kept_to_be_told() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        told = told_to_stop()
+        assert not told()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert told()
+    finally:
+        signal.signal(signal.SIGUSR2, before)

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from obtransfer.artifacts import read_tensors, write_tensors
+from project import Project
 from safetensors.numpy import load_file, save_file
-
-from .conftest import Project
 
 pytestmark = pytest.mark.slow
 

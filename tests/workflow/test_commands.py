@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from .conftest import Project
+from project import Project
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

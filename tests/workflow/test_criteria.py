@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from obtransfer.artifacts import read_table, read_tensors
 from obtransfer.masks.packing import unpack
-
-from .conftest import Project
+from project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +31,9 @@ SHARED = ("magnitude", "snip", "grasp", "px")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    from .conftest import _create
+    from project import create
 
-    project = _create(tmp_path_factory.mktemp("criteria") / "project")
+    project = create(tmp_path_factory.mktemp("criteria") / "project")
 
     def change(config: dict[str, Any]) -> None:
         config["grid"] |= {

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import pytest
-
-from .conftest import BACKBONES, Project
+from project import BACKBONES, Project
 
 pytestmark = pytest.mark.slow
 

@@ -141,3 +141,12 @@ def test_a_killed_server_takes_its_children_along_and_the_next_step_starts_anoth
 def test_it_can_be_done_without(folder: Path, environment: dict[str, str]) -> None:
     warm = parent_of(folder, "works")
     assert parent_of(folder, "works", **environment) == str(os.getpid()) != warm
+
+
+def test_a_slurm_job_that_asks_for_it_has_a_server_of_its_own(folder: Path) -> None:
+    outside = parent_of(folder, "works")
+    servers = [parent_of(folder, "works", OBTRANSFER_WARM="1", SLURM_JOB_ID=job) for job in ("1", "1", "2")]
+    for server in {*servers}:
+        os.kill(int(server), signal.SIGTERM)
+    assert servers[0] == servers[1]
+    assert len({outside, *servers, str(os.getpid())}) == 4

@@ -13,7 +13,9 @@ import json
 import os
 import resource
 import runpy
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ from obtransfer import warm
 from obtransfer.errors import ObtransferError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_GPU_VARIABLES = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES")
 
 
 def run_step(function: Callable[..., None], snakemake: Any, *, preload: Sequence[str] = ()) -> None:
@@ -53,6 +56,7 @@ def execute(request: dict[str, Any], function: Callable[..., None] | None = None
         os.dup2(log.fileno(), 2)
         begun = time.time()
         try:
+            _warn_of_idle_gpu()
             _call(request, function)
         except ObtransferError as error:
             return _fail(terminal, request, f"{error}\n")
@@ -115,9 +119,34 @@ def _made(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def device() -> str:
-    """``cuda`` where torch is loaded and sees a GPU, else ``cpu``."""
+    """``cuda`` where torch is loaded and sees a GPU that this job was given, else ``cpu``."""
     torch = sys.modules.get("torch")
-    return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"
+    if torch is None or not _may_use_gpu():
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def told_to_stop() -> Callable[[], bool]:
+    """From now on USR2, by which SLURM warns of the time limit or of preemption, is kept for the returned function to tell."""
+    told = threading.Event()
+    signal.signal(signal.SIGUSR2, lambda *_: told.set())
+    return told.is_set
+
+
+def _may_use_gpu() -> bool:
+    """Outside SLURM always; inside, only with one allocated: not every cluster hides the GPUs of other jobs."""
+    return "SLURM_JOB_ID" not in os.environ or any(os.environ.get(name) for name in _GPU_VARIABLES)
+
+
+def _warn_of_idle_gpu() -> None:
+    """An allocated GPU that the step computes without is told, not passed over for days."""
+    torch = sys.modules.get("torch")
+    if torch is not None and os.environ.get("SLURM_JOB_GPUS") and not torch.cuda.is_available():
+        print(
+            f"warning: SLURM gave this job GPU {os.environ['SLURM_JOB_GPUS']}, but torch {torch.__version__} sees none, so "
+            "this step runs on the CPU. Is this a CPU build of torch, or is the node's driver too old for it?",
+            file=sys.stderr,
+        )
 
 
 def _fail(terminal: int, request: dict[str, Any], message: str) -> int:

@@ -6,9 +6,9 @@ connects, hands over its request, output and environment, and waits for the exit
 The server imports third-party packages only and never computes, so a child sees today's first-party code and may
 use threads and GPUs as usual. It ends after `IDLE_SECONDS` without work.
 
-A step that is killed takes its child with it, and so does the server. Set ``OBTRANSFER_WARM=0`` to do without; inside
-a SLURM job, where one process serves one step, and where the system lacks what this needs, steps import for
-themselves.
+A step that is killed takes its child with it, and so does the server. Set ``OBTRANSFER_WARM=0`` to do without. Inside
+a SLURM job, where one process mostly serves one step, steps import for themselves unless ``OBTRANSFER_WARM=1`` asks for
+a server of that job (for groups of steps); so they do where the system lacks what this needs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _PR_SET_PDEATHSIG = 1
 
 def possible() -> bool:
     """Whether a warm process can and should serve this one."""
-    allowed = os.environ.get("OBTRANSFER_WARM", "1") != "0" and "SLURM_JOB_ID" not in os.environ
+    default = "0" if "SLURM_JOB_ID" in os.environ else "1"
+    allowed = os.environ.get("OBTRANSFER_WARM", default) != "0"
     return allowed and hasattr(os, "pidfd_open") and len(_libraries()) == len(PACKAGES)
 
 
@@ -90,10 +91,11 @@ def _connect() -> socket.socket:
 
 
 def _address() -> Path:
-    """A socket only this user can reach, for this environment in its present state and this working folder."""
+    """A socket only this user (and SLURM job) reaches, for this environment in its present state and this folder."""
     # Not the folder they lie in: it changes when Python first writes its __pycache__.
     libraries = [(path, os.stat(path).st_mtime_ns, os.stat(path).st_ino) for path in _libraries()]
-    key = f"{libraries} {os.getcwd()} {sys.executable}"
+    job = os.environ.get("SLURM_JOB_ID", "")  # the server ends with its job, so no other job may count on it
+    key = f"{libraries} {os.getcwd()} {sys.executable} {job}"
     folder = Path(tempfile.gettempdir()) / f"obtransfer-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
