@@ -9,7 +9,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import DeploymentMethod, SharedFSUsage
 
 from .fingerprint import members
-from .mapping import Request, map_resources
+from .mapping import KNOWN, Request, map_resources
 from .settings import ExecutorSettings
 
 
@@ -41,13 +41,13 @@ def in_job_options(workflow: Any) -> str:
 
 
 def request_of(job: Any, workflow: Any, settings: ExecutorSettings) -> Request:
-    """The job's request; names that `--resources` counts are Snakemake's own.
+    """The job's request; unknown names that `--resources` counts are Snakemake's own.
 
     Raises:
         ResourceError: see `map_resources`.
     """
     ignored = {name.strip() for name in settings.ignore_resources.split(",") if name.strip()}
-    counted = {str(name) for name in workflow.global_resources} - {"_cores", "_nodes"}
+    counted = {str(name) for name in workflow.global_resources} - KNOWN.keys()
     resources = {name: value for name, value in job.resources.items() if isinstance(value, int | str)}
     known = _plain(resources)
     return map_resources(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import snakemake.api  # noqa: F401 - first: its modules import each other
+from snakemake_executor_plugin_submitit.command_line import request_of
 from snakemake_executor_plugin_submitit.mapping import (
     KNOWN,
     Request,
@@ -12,6 +15,7 @@ from snakemake_executor_plugin_submitit.mapping import (
     map_resources,
     split_options,
 )
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 
 GOOD: list[tuple[dict[str, Any], int, Request]] = [
     ({}, 1, Request()),
@@ -88,3 +92,17 @@ def test_options_with_a_space_before_their_value() -> None:
 def test_the_journal_gets_only_what_was_asked_for() -> None:
     request = Request(cpus=2, extra=(("exclude", "n1"),))
     assert request.as_dict() == {"cpus": 2, "extra": [["exclude", "n1"]]}
+
+
+def test_resources_limits_hide_unknown_names_only() -> None:
+    """`--resources gpu=1` (of a group, say) bounds a resource that SLURM is still to be asked for."""
+    rule = SimpleNamespace(resources={})
+    resources = {"gpu": 1, "mem_mb": 500, "licenses": 3, "_cores": 2, "tmpdir": "/tmp"}
+    job = SimpleNamespace(resources=resources, threads=2, rule=rule, is_group=lambda: False)
+    limits = {"gpu": 1, "mem_mb": 500, "licenses": 9, "_cores": 64, "_nodes": 64}
+    workflow = SimpleNamespace(global_resources=limits, resource_settings=SimpleNamespace())
+    asked = request_of(job, workflow, ExecutorSettings())
+    assert (asked.gpus, asked.mem_mb, asked.cpus) == (1, 500, 2)
+    workflow.global_resources = {"gpu": 1}
+    with pytest.raises(ResourceError, match="unknown resource 'licenses'"):
+        request_of(job, workflow, ExecutorSettings())
