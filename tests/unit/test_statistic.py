@@ -7,9 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from obtransfer.artifacts import read_tensors
 from obtransfer.errors import ObtransferError
-from obtransfer.statistic import memory_limit, parse_structure, write_in_groups
+from obtransfer.statistic import (
+    Calibration,
+    compute_statistic,
+    memory_limit,
+    parse_structure,
+    write_in_groups,
+)
 
 GROUPS = [["a", "b"], ["c"], ["d"]]
 
@@ -90,3 +97,36 @@ def test_data_is_needed_where_an_estimator_reads_some() -> None:
             settings={"loss": "squared_error"},
             seed=0,
         )
+
+
+class Narrow(torch.nn.Module):
+    """Runs out of memory on more than `most` images."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.most = torch.nn.Conv2d(3, 5, 3), most
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("too many")
+        return torch.relu(self.conv(x)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "structure"), [("mc_fisher", "block5"), ("gradient", "per_weight"), ("hessian", "diagonal")]
+)
+def test_images_that_do_not_fit_go_in_smaller_batches(
+    estimator: str, structure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
+    head = rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, dtype=np.float32)
+    look = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 8, "cpu")
+    calibration = Calibration(pixels, np.arange(10) % 3, np.arange(10), *head, *look)
+    settings = {"loss": "squared_error", "num_samples": 1, "num_probes": 3}
+    asked = {"estimator": estimator, "structure": structure, "settings": settings, "seed": 0}
+    card = {"prunable": ["conv.weight"]}
+    wide, narrow = (compute_statistic(Narrow(most), card, calibration, **asked) for most in (8, 3))
+    np.testing.assert_allclose(narrow["conv.weight"], wide["conv.weight"], rtol=1e-4, atol=1e-6)
+    assert "going on with 2" in capsys.readouterr().err

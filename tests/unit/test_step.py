@@ -124,12 +124,14 @@ def test_a_job_uses_a_gpu_that_it_was_given(
     assert device() == "cpu"
 
 
-def test_usr2_is_kept_to_be_told() -> None:
-    before = signal.getsignal(signal.SIGUSR2)
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM])
+def test_the_wish_to_stop_is_kept_to_be_told(number: signal.Signals) -> None:
+    before = {n: signal.getsignal(n) for n in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)}
     try:
         told = told_to_stop()
         assert not told()
-        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), number)
         assert told()
     finally:
-        signal.signal(signal.SIGUSR2, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
 from obtransfer.data.calibration import choose, share
-from obtransfer.data.pixels import select, to_batch
+from obtransfer.data.fitting import BatchSize
+from obtransfer.data.pixels import batches, select
 from obtransfer.errors import ObtransferError
 from obtransfer.registry import ESTIMATORS
 from obtransfer.resolve import resolve
@@ -41,11 +42,12 @@ class Calibration:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         import torch
 
-        for start in range(0, len(self.labels), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            labels = torch.from_numpy(self.labels[part]).to(self.device)
-            positions = torch.from_numpy(self.positions[part])
-            yield to_batch(self.pixels[part], self.mean, self.std, self.device), labels, positions
+        size, device = self.batch_size, self.device
+        images = batches(self.pixels, mean=self.mean, std=self.std, batch_size=size, device=device)
+        for number, batch in enumerate(images):
+            part = slice(number * size, (number + 1) * size)
+            labels = torch.from_numpy(self.labels[part]).to(device)
+            yield batch, labels, torch.from_numpy(self.positions[part])
 
 
 def read_calibration(
@@ -124,23 +126,31 @@ def compute_statistic(
     weight, bias = (torch.from_numpy(a).to(device) for a in (calibration.head_weight, calibration.head_bias))
     earlier = {name: torch.from_numpy(np.array(a)).to(device) for name, a in (first or {}).items()} or None
     if entry.compute.endswith(":accumulate"):
-        found = resolve(entry.compute)(model, weight, bias, calibration, first=earlier, **options)
+        compute = resolve(entry.compute)
+        options |= {"first": earlier}
     else:
-        from obtransfer.curvature.compute import compute_curvature
+        from obtransfer.curvature.compute import compute_curvature as compute
 
         kind, size = parse_structure(structure)
-        found = compute_curvature(
-            model,
-            weight,
-            bias,
-            calibration,
-            estimator=estimator,
-            structure=kind,
-            block_size=size,
-            factors=earlier,
-            **options,
-        )
+        options |= {"estimator": estimator, "structure": kind, "block_size": size, "factors": earlier}
+    found = _in_batches_that_fit(
+        lambda examples: compute(model, weight, bias, examples, **options), calibration
+    )
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+
+def _in_batches_that_fit(
+    compute: Callable[[Calibration], dict[str, torch.Tensor]], calibration: Calibration
+) -> dict[str, torch.Tensor]:
+    """The sums over examples do not depend on the batches; the first is the largest, so little is done twice."""
+    import torch
+
+    size = BatchSize(calibration.batch_size)
+    while True:
+        try:
+            return compute(replace(calibration, batch_size=size.value))
+        except torch.OutOfMemoryError:
+            size.halve(min(size.value, len(calibration.labels)), "curvature")
 
 
 def compute_with_earlier(

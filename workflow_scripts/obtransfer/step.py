@@ -127,9 +127,13 @@ def device() -> str:
 
 
 def told_to_stop() -> Callable[[], bool]:
-    """From now on USR2, by which SLURM warns of the time limit or of preemption, is kept for the returned function to tell."""
+    """From now on the signals that ask a job to end soon are kept for the returned function to tell.
+
+    USR2 and USR1 are SLURM's warnings of the time limit or of preemption, TERM is what `kill` and `scancel` send.
+    """
     told = threading.Event()
-    signal.signal(signal.SIGUSR2, lambda *_: told.set())
+    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
     return told.is_set
 
 

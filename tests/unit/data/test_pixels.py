@@ -1,5 +1,7 @@
 """Batches: normalisation, order, and selecting a split."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -34,13 +36,23 @@ def test_to_batch_refuses_what_is_not_an_image() -> None:
         to_batch(PIXELS[0], MEAN, STD)
 
 
-def test_batches_cover_everything_in_order() -> None:
-    labels = np.arange(7)
-    parts = list(batches(PIXELS, labels, mean=MEAN, std=STD, batch_size=3))
-    assert [len(y) for _, y in parts] == [3, 3, 1]
-    np.testing.assert_array_equal(np.concatenate([y.numpy() for _, y in parts]), labels)
+@pytest.mark.parametrize("ahead", [None, False, True])
+def test_batches_cover_everything_in_order(ahead: bool | None) -> None:
+    parts = list(batches(PIXELS, mean=MEAN, std=STD, batch_size=3, ahead=ahead))
+    assert [len(part) for part in parts] == [3, 3, 1]
     whole = to_batch(PIXELS, MEAN, STD).numpy()
-    np.testing.assert_array_equal(np.concatenate([x.numpy() for x, _ in parts]), whole)
+    np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), whole)
+    assert list(batches(PIXELS[:0], mean=MEAN, std=STD, batch_size=3, ahead=ahead)) == []
+
+
+def test_a_reader_that_fails_is_told_and_one_that_is_left_ends() -> None:
+    with pytest.raises(ObtransferError, match="float32"):
+        list(batches(PIXELS.astype(np.float32), mean=MEAN, std=STD, batch_size=3, ahead=True))
+    before = threading.active_count()
+    started = batches(PIXELS, mean=MEAN, std=STD, batch_size=1, ahead=True)
+    next(started)
+    started.close()
+    assert threading.active_count() == before
 
 
 def test_select_takes_one_split_and_refuses_an_empty_one() -> None:

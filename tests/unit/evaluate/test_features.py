@@ -48,3 +48,28 @@ def test_order_of_images_is_kept_and_progress_told(net, pixels, norm):
 def test_refusals(net, pixels, norm, count, batch_size):
     with pytest.raises(ObtransferError, match=f"got {count} and {batch_size}"):
         extract_features(net, pixels[:count], batch_size=batch_size, **norm)
+
+
+class Narrow(nn.Module):
+    """Runs out of memory on more than `most` images."""
+
+    def __init__(self, net, most):
+        super().__init__()
+        self.net, self.most = net, most
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("too many")
+        return self.net(x)
+
+
+def test_images_that_do_not_fit_go_in_smaller_batches(net, pixels, norm, capsys):
+    told = []
+    expected = extract_features(net, pixels, batch_size=25, **norm)
+    narrow = Narrow(net, 7)
+    found = extract_features(narrow, pixels, batch_size=100, progress=lambda *done: told.append(done), **norm)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert told[0] == (6, 25) and told[-1] == (25, 25)
+    assert "25 images at once do not fit the memory, going on with 12" in capsys.readouterr().err
+    with pytest.raises(ObtransferError, match="not even one image"):
+        extract_features(Narrow(net, 0), pixels, batch_size=100, **norm)

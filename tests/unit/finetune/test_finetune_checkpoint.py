@@ -34,12 +34,18 @@ def start(make_net, make_settings, mask, task, norm):
     return run
 
 
+def after(steps):
+    """A wish to stop that is there from the given step of this start on."""
+    asked = iter(range(1, 1000))
+    return lambda: next(asked) >= steps
+
+
 @pytest.fixture
 def interrupted(start, tmp_path):
-    """A checkpoint after the first epoch of three."""
+    """A checkpoint after the first epoch of three, which has three steps."""
     path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(FinetuneInterrupted, match="after 1 of 3 epochs"):
-        start(checkpoint=path, should_stop=lambda: True)
+    with pytest.raises(FinetuneInterrupted, match="after 1 of 3 epochs; run"):
+        start(checkpoint=path, should_stop=after(3))
     return path
 
 
@@ -55,9 +61,20 @@ def test_resumed_is_bit_identical(start, interrupted):
 
 def test_stopped_after_every_epoch_is_bit_identical(start, interrupted):
     history, expected = start()
-    with pytest.raises(FinetuneInterrupted, match="after 2 of 3 epochs"):
-        start(checkpoint=interrupted, should_stop=lambda: True)
-    resumed_history, resumed = start(checkpoint=interrupted, should_stop=lambda: True)
+    with pytest.raises(FinetuneInterrupted, match="after 2 of 3 epochs; run"):
+        start(checkpoint=interrupted, should_stop=after(3))
+    resumed_history, resumed = start(checkpoint=interrupted, should_stop=after(3))
+    assert same(expected, resumed) and resumed_history == history
+
+
+def test_stopped_after_every_step_is_bit_identical(start, make_settings, tmp_path):
+    settings = {"settings": make_settings(batchnorm="trained", augmentation="crop_flip")}
+    history, expected = start(**settings)
+    path = tmp_path / "checkpoint.safetensors"
+    for step in range(1, 9):
+        with pytest.raises(FinetuneInterrupted, match=f"after {step // 3} of 3 epochs"):
+            start(checkpoint=path, should_stop=lambda: True, **settings)
+    resumed_history, resumed = start(checkpoint=path, should_stop=lambda: True, **settings)
     assert same(expected, resumed) and resumed_history == history
 
 
@@ -112,7 +129,7 @@ def test_checkpoint_of_another_run_is_told_and_not_used(
 
 def test_no_checkpoint_no_files_and_nothing_is_asked_after_the_last_epoch(start, make_settings, tmp_path):
     settings = make_settings(epochs=1)
-    history, _ = start(checkpoint=tmp_path / "c", settings=settings, should_stop=lambda: True)
+    history, _ = start(checkpoint=tmp_path / "c", settings=settings, should_stop=after(3))
     assert len(history) == 1 and not list(tmp_path.iterdir())
     with pytest.raises(FinetuneInterrupted, match="no checkpoint"):
         start(should_stop=lambda: True)

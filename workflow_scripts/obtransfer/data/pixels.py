@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,49 @@ def to_batch(
     Raises:
         ObtransferError: pixels of another type or shape.
     """
+    return _normalise(_as_bytes(pixels).to(device), mean, std)
+
+
+def batches(
+    pixels: np.ndarray,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    ahead: bool | None = None,
+) -> Iterator[torch.Tensor]:
+    """Batches as `to_batch` makes them, in stored order; the last may be smaller.
+
+    Args:
+        pixels: uint8 [N, H, W, 3], may be mapped from a file.
+        mean: as for `to_batch`.
+        std: likewise.
+        batch_size: images a batch.
+        device: where the batches go.
+        ahead: whether a thread reads (and, for a GPU, pins) the next batch while this one is used; None for GPUs only.
+    """
+    import torch
+
+    parts = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
+    on_gpu = torch.device(device).type == "cuda"
+    if not (on_gpu if ahead is None else ahead):
+        yield from (to_batch(part, mean, std, device) for part in parts)
+        return
+
+    def read(part: np.ndarray) -> torch.Tensor:
+        return _as_bytes(part).pin_memory() if on_gpu else _as_bytes(part)
+
+    with ThreadPoolExecutor(1) as pool:
+        following = [pool.submit(read, part) for part in parts[:1]]
+        for part in [*parts[1:], None][: len(parts)]:
+            present = following.pop().result()
+            if part is not None:
+                following.append(pool.submit(read, part))
+            yield _normalise(present.to(device, non_blocking=True), mean, std)
+
+
+def _as_bytes(pixels: np.ndarray) -> torch.Tensor:
     import torch
 
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
@@ -42,13 +86,18 @@ def to_batch(
             f"pixels must be uint8 [B, H, W, 3], but are {pixels.dtype} {list(pixels.shape)}"
         )
     writable = pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy()
-    images = torch.from_numpy(writable).to(device).to(torch.float32)
-    centre, spread = (torch.tensor(numbers, dtype=torch.float32, device=device) for numbers in (mean, std))
-    return images.div_(255).sub_(centre).div_(spread).permute(0, 3, 1, 2)
+    return torch.from_numpy(writable)
+
+
+def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    import torch
+
+    centre, spread = (torch.tensor(n, dtype=torch.float32, device=pixels.device) for n in (mean, std))
+    return pixels.to(torch.float32).div_(255).sub_(centre).div_(spread).permute(0, 3, 1, 2)
 
 
 def select(artifact: Artifact, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images of one split of a "task" artefact.
+    """Images of one split of a "task" artefact; mapped, not read, where they lie together.
 
     Args:
         artifact: tensors pixels, labels, split.
@@ -67,22 +116,6 @@ def select(artifact: Artifact, split: str) -> tuple[np.ndarray, np.ndarray]:
             f"split {split!r} of task {artifact.metadata.get('task')!r} has no images (images per split: {counts}): "
             f"ask for some in the configuration's images per class"
         )
-    return artifact.tensors["pixels"][chosen], artifact.tensors["labels"][chosen]
-
-
-def batches(
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int,
-    device: torch.device | str = "cpu",
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (x float32 [b, 3, H, W], y int64 [b]) in stored order; the last may be smaller."""
-    import torch
-
-    for start in range(0, len(pixels), batch_size):
-        chosen = slice(start, start + batch_size)
-        targets = torch.from_numpy(np.array(labels[chosen], dtype=np.int64)).to(device)
-        yield to_batch(pixels[chosen], mean, std, device), targets
+    where = np.flatnonzero(chosen)
+    together = slice(where[0], where[-1] + 1) if where[-1] - where[0] + 1 == len(where) else where
+    return artifact.tensors["pixels"][together], artifact.tensors["labels"][together]

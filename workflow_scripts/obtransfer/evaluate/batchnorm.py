@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from obtransfer.data.pixels import to_batch
+from obtransfer.data.fitting import BatchSize
+from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
 from obtransfer.evaluate.features import Progress
 from obtransfer.evaluate.modes import evaluation_mode
@@ -58,7 +60,7 @@ def recalibrate_batchnorm(
         pixels: [N, H, W, 3] uint8, N >= 2; never the test split.
         mean: normalisation of the pixels, per channel.
         std: likewise.
-        batch_size: images a forward pass; None for all at once.
+        batch_size: images a forward pass; None for all at once, or as many as fit.
         device: the model is moved there.
         progress: called as ``progress(layers_done, layers)``.
 
@@ -76,21 +78,34 @@ def recalibrate_batchnorm(
         )
     model.to(device)
     names = {module: name for name, module in model.named_modules()}
-    step = batch_size or len(pixels)
+    size = BatchSize(batch_size or len(pixels))
+    while True:
+        batched = partial(batches, pixels, mean=mean, std=std, batch_size=size.value, device=device)
+        try:
+            _recalibrate(model, batched, size.value >= len(pixels), names, progress)
+            return
+        except torch.OutOfMemoryError:
+            size.halve(min(size.value, len(pixels)), "recalibrating BatchNorm")
 
-    def batches() -> Iterator[torch.Tensor]:
-        return (to_batch(pixels[i : i + step], mean, std, device) for i in range(0, len(pixels), step))
 
+def _recalibrate(
+    model: nn.Module,
+    batched: Callable[[], Iterator[torch.Tensor]],
+    at_once: bool,
+    names: dict[nn.Module, str],
+    progress: Progress | None,
+) -> None:
+    """All layers in one pass, or one after the other."""
     with evaluation_mode(model), torch.inference_mode():
-        layers = _execution_order(model, to_batch(pixels[:1], mean, std, device), names)
-        if step >= len(pixels):
+        layers = _execution_order(model, next(batched())[:1], names)
+        if at_once:
             with _observing(layers, lambda layer, inputs: _Moments().add(inputs).store(layer, names[layer])):
-                model(next(batches()))
+                model(next(batched()))
             if progress is not None:
                 progress(len(layers), len(layers))
             return
         for done, layer in enumerate(layers, start=1):
-            _set_one(model, layer, batches(), names[layer])
+            _set_one(model, layer, batched(), names[layer])
             if progress is not None:
                 progress(done, len(layers))
 

@@ -1,4 +1,4 @@
-"""Where a fine-tuning run stands after an epoch: written atomically, read only when whole and of the same run."""
+"""Where a fine-tuning run stands: written atomically, read only when whole and of the same run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ History = list[dict[str, float]]
 Mask = Mapping[str, npt.NDArray[np.bool_]]
 
 _MODEL, _MOMENTUM = "model.", "momentum."
+
+
+@dataclasses.dataclass
+class Position:
+    """How far a run is.
+
+    Attributes:
+        history: one entry a finished epoch.
+        step: steps taken of the epoch after those.
+        loss_sum: Σ of the examples' losses in these steps.
+    """
+
+    history: History = dataclasses.field(default_factory=list)
+    step: int = 0
+    loss_sum: float = 0.0
 
 
 def fingerprint(
@@ -56,15 +71,15 @@ def fingerprint(
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, identity: str
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, identity: str
 ) -> None:
-    """Write weights, buffers, momentum and history after a finished epoch.
+    """Write weights, buffers, momentum and position between two steps.
 
     Args:
         path: replaced in one step: a kill leaves the old or the new one, whole.
         model: its state_dict is written.
         optimizer: SGD over parameters of the model; its momentum buffers are written.
-        history: one entry a finished epoch.
+        position: of the run.
         identity: `fingerprint` of the run.
     """
     tensors = {_MODEL + name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
@@ -72,10 +87,11 @@ def save_checkpoint(
         buffer = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
         if buffer is not None:
             tensors[_MOMENTUM + name] = buffer.detach().cpu().numpy()
-    write_tensors(path, tensors, kind="checkpoint", metadata={"fingerprint": identity, "history": history})
+    card = {"fingerprint": identity, **dataclasses.asdict(position)}
+    write_tensors(path, tensors, kind="checkpoint", metadata=card)
 
 
-def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> History:
+def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> Position:
     """Bring model and optimiser to where the checkpoint left them, if there is one and it is this run's.
 
     A checkpoint that is truncated, altered or another run's is told by a warning and not used: the run starts over.
@@ -88,20 +104,21 @@ def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer
         identity: `fingerprint` of this run.
 
     Returns:
-        The history of the epochs that need not be repeated; empty to start over.
+        Where to go on.
     """
     if path is None or not path.exists():
-        return []
+        return Position()
     try:
         saved = read_tensors(path, kind="checkpoint")
         if saved.metadata["fingerprint"] != identity:
             raise ObtransferError(f"{path} belongs to a run with other settings, mask, seed, weights or data")
+        card = saved.metadata
+        position = Position(card["history"], card["step"], card["loss_sum"])
     except (ObtransferError, OSError, KeyError) as error:
         warnings.warn(f"Checkpoint not used, fine-tuning starts over: {error}", stacklevel=3)
-        return []
+        return Position()
     _restore(saved, model, optimizer)
-    history: History = saved.metadata["history"]
-    return history
+    return position
 
 
 def _restore(saved: Artifact, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -12,8 +12,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from obtransfer.data.fitting import BatchSize
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
+from obtransfer.finetune.augmentation import augment
+from obtransfer.finetune.checkpoint import Position
 from obtransfer.finetune.schedule import learning_rate
 from obtransfer.finetune.settings import FinetuneSettings
 
@@ -22,7 +25,8 @@ from obtransfer.finetune.settings import FinetuneSettings
 class Run:
     """What does not change between epochs; see `obtransfer.finetune.loop.finetune` for the shapes.
 
-    `hold_mask` is called after every optimiser step; `head_weight` and `head_bias` are float32 on `device`.
+    `hold_mask` is called after every optimiser step; `head_weight` and `head_bias` are float32 on `device`; `part_size`:
+    images that go through the model at once.
     """
 
     model: nn.Module
@@ -37,6 +41,7 @@ class Run:
     settings: FinetuneSettings
     seed: int
     device: torch.device
+    part_size: BatchSize
     progress: Callable[[int, int], None] | None = None
 
 
@@ -63,55 +68,94 @@ def training_mode(model: nn.Module, batchnorm: str) -> None:
                 module.eval()
 
 
-def train_epoch(run: Run, epoch: int) -> dict[str, float]:
-    """Take one pass over the images, in an order that depends on (seed, epoch) alone.
+def train_epoch(run: Run, epoch: int, position: Position, should_stop: Callable[[], bool]) -> bool:
+    """Take what is left of one pass over the images, in an order that depends on (seed, epoch) alone.
 
-    torch's global random state (dropout) is seeded likewise for the pass and comes back as it was.
+    torch's global random state (dropout) is seeded for every step from (seed, epoch, step), so that a run may be
+    stopped between any two, and comes back as it was.
 
     Args:
         run: its model and optimiser are changed in place.
         epoch: from 0.
+        position: goes along with every step; after the last, its history has one more entry: epoch, loss (mean over the
+            examples, each before its step), learning_rate (of the first step).
+        should_stop: asked after every step but the epoch's last.
 
     Returns:
-        epoch, loss (mean over the examples, each before its step), learning_rate (of the first step).
+        Whether the pass is complete: False if it was asked to stop.
 
     Raises:
         ObtransferError: a loss or weights that are no longer finite.
     """
     order = np.random.default_rng([run.seed, epoch]).permutation(len(run.labels))
-    starts = range(0, len(order), run.settings.batch_size)
-    rates = [learning_rate(run.settings, epoch, step, len(starts)) for step in range(len(starts))]
-    total = 0.0
+    batches = [order[i : i + run.settings.batch_size] for i in range(0, len(order), run.settings.batch_size)]
+    rates = [learning_rate(run.settings, epoch, step, len(batches)) for step in range(len(batches))]
     training_mode(run.model, run.settings.batchnorm)
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([run.seed, epoch]).generate_state(1)[0]))
-        for step, (start, rate) in enumerate(zip(starts, rates, strict=True)):
-            chosen = order[start : start + run.settings.batch_size]
-            total += _train_step(run, chosen, rate, f"epoch {epoch}, step {step}") * len(chosen)
+        while position.step < len(batches):
+            step, chosen = position.step, batches[position.step]
+            torch.manual_seed(int(np.random.SeedSequence([run.seed, epoch, step]).generate_state(1)[0]))
+            loss = _train_step(run, chosen, epoch, rates[step], f"epoch {epoch}, step {step}")
+            position.loss_sum += loss * len(chosen)
+            position.step += 1
             if run.progress is not None:
-                run.progress(epoch * len(starts) + step + 1, run.settings.epochs * len(starts))
+                run.progress(epoch * len(batches) + position.step, run.settings.epochs * len(batches))
+            if position.step < len(batches) and should_stop():
+                return False
     if not all(bool(parameter.isfinite().all()) for parameter in run.model.parameters()):
-        raise _diverged("weights", f"at the end of epoch {epoch}, step {len(starts) - 1}", rates[-1])
-    return {"epoch": epoch, "loss": total / len(order), "learning_rate": rates[0]}
+        raise _diverged("weights", f"at the end of epoch {epoch}, step {len(batches) - 1}", rates[-1])
+    entry = {"epoch": epoch, "loss": position.loss_sum / len(order), "learning_rate": rates[0]}
+    position.history.append(entry)
+    position.step, position.loss_sum = 0, 0.0
+    return True
 
 
-def _train_step(run: Run, chosen: npt.NDArray[np.int64], rate: float, where: str) -> float:
+def _train_step(run: Run, chosen: npt.NDArray[np.int64], epoch: int, rate: float, where: str) -> float:
     """Take one optimiser step on the chosen images; return the batch's mean loss before it."""
-    batch = to_batch(run.pixels[chosen], run.mean, run.std, run.device)
-    targets = torch.from_numpy(run.labels[chosen].astype(np.int64)).to(run.device)
-    with _autocast(run):
-        features = run.model(batch)
-    loss = squared_loss(features.float() @ run.head_weight.T + run.head_bias, targets)
-    value = float(loss.detach())
-    if not np.isfinite(value):
-        raise _diverged("loss", f"in {where}", rate)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    value = _accumulate(run, chosen, epoch)
+    if not np.isfinite(value):
+        raise _diverged("loss", f"in {where}", rate)
     run.optimizer.step()
     run.hold_mask()
     return value
+
+
+def _accumulate(run: Run, chosen: npt.NDArray[np.int64], epoch: int) -> float:
+    """Gradient of the batch's mean loss, and that loss; in parts where the whole batch does not fit.
+
+    A BatchNorm that normalises with the batch would see the parts, so it gets no parts.
+    """
+    whole = run.settings.batchnorm == "trained" and any(
+        isinstance(m, _BatchNorm) for m in run.model.modules()
+    )
+    while True:
+        run.optimizer.zero_grad(set_to_none=True)
+        size = min(run.part_size.value, len(chosen))
+        parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+        try:
+            return sum(_backward(run, part, epoch, len(chosen)) for part in parts)
+        except torch.OutOfMemoryError:
+            if whole:
+                raise ObtransferError(
+                    f"A batch of {len(chosen)} images does not fit the memory, and batchnorm: trained normalises with "
+                    "the whole batch: lower finetune.batch_size, or use batchnorm: frozen."
+                ) from None
+            run.part_size.halve(size, "fine-tuning")
+
+
+def _backward(run: Run, part: npt.NDArray[np.int64], epoch: int, batch_size: int) -> float:
+    """Add the gradient of one part of a batch; its share of the mean loss."""
+    batch = to_batch(run.pixels[part], run.mean, run.std, run.device)
+    batch = augment(batch, run.settings.augmentation, run.seed, epoch, part)
+    targets = torch.from_numpy(run.labels[part].astype(np.int64)).to(run.device)
+    with _autocast(run):
+        features = run.model(batch)
+    logits = features.float() @ run.head_weight.T + run.head_bias
+    loss = squared_loss(logits, targets) * (len(part) / batch_size)
+    loss.backward()
+    return float(loss.detach())
 
 
 def _autocast(run: Run) -> AbstractContextManager[None]:

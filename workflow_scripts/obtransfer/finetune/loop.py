@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from obtransfer.data.fitting import BatchSize
 from obtransfer.errors import ObtransferError
-from obtransfer.finetune.checkpoint import History, Mask, fingerprint, resume, save_checkpoint
+from obtransfer.finetune.checkpoint import History, Mask, Position, fingerprint, resume, save_checkpoint
 from obtransfer.finetune.epoch import Run, train_epoch
 from obtransfer.finetune.settings import FinetuneSettings
 from obtransfer.masks.apply import hold
@@ -43,10 +44,12 @@ def finetune(
 
     Minimises 1/B Σ_n ½ ‖f(x_n) − onehot(y_n)‖² (sum over classes) by SGD with momentum. Trained: every parameter
     of the backbone that requires a gradient, biases and norms too, all with weight decay. After every step the mask is
-    put on again: momentum and weight decay would revive removed weights. No augmentation.
+    put on again: momentum and weight decay would revive removed weights. A batch that does not fit the memory goes
+    through the model in parts; their gradients add up to the batch's.
 
-    A run is a pure function of its arguments: the order of the images comes from (seed, epoch) alone, so that a run
-    resumed from its checkpoint gives the same bits as one that never stopped (on the CPU).
+    A run is a pure function of its arguments: the order of the images comes from (seed, epoch) alone and whatever else is
+    drawn from (seed, epoch, step), so that a run resumed from its checkpoint gives the same bits as one that never
+    stopped (on the CPU).
 
     Source: Iurada et al. 2025 (arXiv 2509.24066), fine-tuning on the source.
 
@@ -61,11 +64,11 @@ def finetune(
         seed: of the shuffling, and of dropout if the model has any; >= 0.
         mean: normalisation of the pixels, per channel.
         std: likewise.
-        checkpoint: written after every epoch but the last, and resumed from; the caller removes it once the result
-            is safe.
+        checkpoint: written after every epoch but the last and when asked to stop, and resumed from; the caller removes it
+            once the result is safe.
         device: where to train.
         progress: called as ``progress(steps_done, steps)``; a resumed run starts where it left off.
-        should_stop: asked after every epoch but the last, when its checkpoint has been written.
+        should_stop: asked after every step but the very last.
 
     Returns:
         One entry an epoch: epoch (from 0), loss (mean over its examples, each before its step), learning_rate (of its
@@ -96,31 +99,54 @@ def finetune(
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    history = resume(checkpoint, model, optimizer, identity)
+    position = resume(checkpoint, model, optimizer, identity)
     run = Run(
-        model, optimizer, hold_mask, weight, bias, pixels, labels, mean, std, settings, seed, device, progress
+        model=model,
+        optimizer=optimizer,
+        hold_mask=hold_mask,
+        head_weight=weight,
+        head_bias=bias,
+        pixels=pixels,
+        labels=labels,
+        mean=mean,
+        std=std,
+        settings=settings,
+        seed=seed,
+        device=device,
+        part_size=BatchSize(settings.batch_size),
+        progress=progress,
     )
+    asked_to_stop = should_stop or _never
     try:
-        for epoch in range(len(history), settings.epochs):
-            history.append(train_epoch(run, epoch))
-            if epoch + 1 == settings.epochs:
+        for epoch in range(len(position.history), settings.epochs):
+            complete = train_epoch(run, epoch, position, asked_to_stop)
+            if complete and epoch + 1 == settings.epochs:
                 break
             if checkpoint is not None:
-                save_checkpoint(checkpoint, model, optimizer, history, identity)
-            if should_stop is not None and should_stop():
-                raise FinetuneInterrupted(_interrupted(epoch + 1, settings.epochs, checkpoint))
+                save_checkpoint(checkpoint, model, optimizer, position, identity)
+            if not complete or asked_to_stop():
+                raise FinetuneInterrupted(_interrupted(position, settings.epochs, checkpoint))
     finally:
         model.eval()
-    return history
+    return position.history
+
+
+def _never() -> bool:
+    """No wish to stop."""
+    return False
 
 
 def _hold_nothing() -> None:
     """The mask of a dense run."""
 
 
-def _interrupted(done: int, epochs: int, checkpoint: Path | None) -> str:
+def _interrupted(position: Position, epochs: int, checkpoint: Path | None) -> str:
     where = f"{checkpoint}" if checkpoint is not None else "the start (it was told to keep no checkpoint)"
-    return f"Fine-tuning stopped as asked after {done} of {epochs} epochs; run the same again to go on from {where}."
+    steps = f" and {position.step} steps" if position.step else ""
+    return (
+        f"Fine-tuning stopped as asked after {len(position.history)} of {epochs} epochs{steps}; run the same again to go "
+        f"on from {where}."
+    )
 
 
 def _check_last_batch(model: nn.Module, num_examples: int, settings: FinetuneSettings) -> None:

@@ -9,6 +9,7 @@ from obtransfer.errors import ObtransferError
 
 SCHEDULES = ("multistep", "cosine", "constant")
 BATCHNORM_MODES = ("frozen", "trained")
+AUGMENTATIONS = ("none", "flip", "crop_flip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class FinetuneSettings:
         batchnorm: "frozen" keeps the running statistics and normalises with them, scale and shift still learn;
             "trained" normalises with the batch and updates the statistics.
         mixed_precision: bfloat16 autocast on CUDA; on the CPU it does nothing.
+        augmentation: "none", "flip" (left-right, half of the images) or "crop_flip" (random resized crops, too).
     """
 
     epochs: int
@@ -42,6 +44,7 @@ class FinetuneSettings:
     gamma: float = 0.1
     batchnorm: str = "frozen"
     mixed_precision: bool = True
+    augmentation: str = "none"
 
     def __post_init__(self) -> None:
         """Refuse settings outside their ranges, all at once."""
@@ -67,6 +70,7 @@ class FinetuneSettings:
             ("milestones", "increasing epochs >= 1", increasing),
             ("gamma", "in (0, 1]", 0 < self.gamma <= 1),
             ("batchnorm", f"one of {', '.join(BATCHNORM_MODES)}", self.batchnorm in BATCHNORM_MODES),
+            ("augmentation", f"one of {', '.join(AUGMENTATIONS)}", self.augmentation in AUGMENTATIONS),
         ]
 
 
