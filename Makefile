@@ -1,11 +1,13 @@
 # `make` alone lists the targets. Two commands are all a newcomer needs: make demo, make test.
 SHELL := bash
 CORES ?= $(shell nproc)
+# Of `make slurm-up`; a short name, because sockets lie in it.
+SLURM_FOLDER ?= $(or $(TMPDIR),/tmp)/slurm-$(shell id -u)
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 TARGET ?= results/evaluations/miniresnet.supervised/obs/upper/seed_0/global/sparsity_0.7/keep/all.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev demo large criteria benchmark test test-fast lint format dag pretrained times lock clean
+.PHONY: help env env-dev demo large criteria benchmark test test-fast slurm-up slurm-down lint format dag pretrained times lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -35,12 +37,19 @@ benchmark: env ## speed and memory as ratios, in Markdown (about a quarter of an
 	@$(RUN) python benchmarks/curvature.py
 	@$(RUN) python benchmarks/inverse_diagonals.py
 	@$(RUN) python benchmarks/selection.py
+	@$(RUN) python benchmarks/throughput.py
 
 test: env-dev ## environment, then all tests
 	@$(RUN) python -m pytest -n $(CORES)
 
 test-fast: env-dev ## the tests that take less than two minutes together
 	@$(RUN) python -m pytest -n $(CORES) -m "not slow"
+
+slurm-up: env ## a private SLURM on this machine, to try things on: prints what to export
+	@$(RUN) python tests/slurm/cluster.py up $(SLURM_FOLDER)
+
+slurm-down: ## stop it and remove its files
+	@$(RUN) python tests/slurm/cluster.py down $(SLURM_FOLDER)
 
 lint: env-dev ## ruff, snakefmt, mypy, import directions, snakemake --lint
 	@$(RUN) ruff check .

@@ -8,7 +8,8 @@
 | succeeded               | ADOPT                     | SUBMIT               |
 | failed, lost, cancelled | SUBMIT                    | SUBMIT               |
 
-REPLACE cancels it and submits again behind it (`--dependency=afterany`), so that two jobs never write one file.
+REPLACE cancels it and submits again behind it (`--dependency=afterany`), so that two jobs never write one file. So does
+SUBMIT where another job writes one of the files and lives (`dispatch` looks for those).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def choose(
     seen: Seen | None,
     verdict: Verdict | None,
     *,
-    fingerprint: str,
+    same: bool,
     request: dict[str, object],
     marked: bool,
     outputs_exist: bool,
@@ -45,7 +46,7 @@ def choose(
         record: its last submission, if there was one.
         seen: how SLURM describes that submission; None if it does not know it.
         verdict: what that means (`states.decide`); None if the cluster could not be asked.
-        fingerprint: of the job as it is now.
+        same: whether the job's code, params and inputs are what they were then.
         request: what it would ask for now.
         marked: whether Snakemake still has the job as begun and not ended under that job id.
         outputs_exist: whether all its outputs are there.
@@ -56,15 +57,19 @@ def choose(
         return Action.SUBMIT
     if verdict is None:
         return Action.WAIT
-    same = record.fingerprint == fingerprint and record.ended != "CANCELLING"
+    same = same and record.ended != "CANCELLING"
     if verdict.kind is Kind.SUCCESS:
         return Action.ADOPT if same and outputs_exist else Action.SUBMIT
-    alive = seen is not None and (seen.state in ALIVE or seen.state in RESTARTED)
-    if verdict.kind is Kind.WAIT and not alive:
+    if verdict.kind is Kind.WAIT and not is_alive(seen):
         return Action.ADOPT if same else Action.SUBMIT  # forgotten by SLURM, no sign of its end yet
-    if not alive:
+    if not is_alive(seen) or verdict.kind is Kind.FAILURE:
         return Action.SUBMIT
     if not same or verdict.kind is Kind.DOOMED:
         return Action.REPLACE
     waiting = seen is not None and seen.state == "PENDING"
     return Action.REPLACE if waiting and record.request != request else Action.ADOPT
+
+
+def is_alive(seen: Seen | None) -> bool:
+    """Whether SLURM may still run it, or run it again."""
+    return seen is not None and (seen.state in ALIVE or seen.state in RESTARTED)

@@ -14,7 +14,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
-from . import report
+from . import report, wakeups
 from .cluster import make_cluster
 from .command_line import in_job_options, request_of
 from .commands import CommandError, Seen
@@ -22,14 +22,16 @@ from .dispatch import Dispatcher
 from .efficiency import summarise
 from .explain import failure, tell_of_strangers
 from .fingerprint import fingerprint, job_key
-from .ledger import Ledger, LockedError, Record
+from .ledger import JournalError, Ledger, LockedError, Record
 from .mapping import ResourceError
 from .run import Ready, Run
 from .sending import Sender
 from .settings import ExecutorSettings
 from .states import Kind, Verdict
 from .status import Watcher
-from .submission import Callbacks, Pace, Submitter
+from .submission import Callbacks, Pace, Submitter, can_wait
+
+_SLOWEST_POLL_S = 60.0  # a command that hangs must not put off the next poll for longer
 
 
 class Executor(RemoteExecutor):
@@ -45,11 +47,11 @@ class Executor(RemoteExecutor):
         self.done: list[Record] = []
         self.stopping = self.closed = False
         self._guard = threading.Lock()
-        ledger = Ledger(folder)
+        ledger = Ledger(folder, self.tell)
         try:
             cluster = make_cluster(settings)
             ledger.open(settings.keep_days)
-        except (CommandError, LockedError) as error:
+        except (CommandError, LockedError, JournalError) as error:
             raise WorkflowError(str(error)) from None
         watcher = Watcher(cluster, patience_s, self.tell)
         self.run = Run(settings, folder, self.workflow, ledger, cluster, watcher, self.tell)
@@ -61,6 +63,7 @@ class Executor(RemoteExecutor):
                 self._give_up,
                 self.tell,
                 self._broken,
+                self._can_wait,
             ),
             settings.collect_seconds,
             patience_s,
@@ -90,27 +93,43 @@ class Executor(RemoteExecutor):
 
     def _ready(self, job: Any) -> Ready:
         request = request_of(job, self.workflow, self.run.settings)
-        changes = fingerprint(job, self.workflow.persistence)
-        return Ready(job, job_key(job), changes, request, self.format_job_exec(job))
+        changes, parts = fingerprint(job, self.workflow.persistence)
+        return Ready(job, job_key(job), changes, parts, request, self.format_job_exec(job))
 
     def get_job_args(self, job: Any, **_: Any) -> str:
-        """The job's own CPUs; without files to wait for (the step waits itself: Snakemake would end with status 0)."""
-        return str(super(RemoteExecutor, self).get_job_args(job, cores=max(1, int(job.threads))))
+        """The job's own CPUs; without files to wait for (the step waits itself: Snakemake would end with status 0).
+
+        A job on its own also goes without Snakemake's limit of starts per second, which delays its end by that second.
+        """
+        words = str(super(RemoteExecutor, self).get_job_args(job, cores=max(1, int(job.threads))))
+        return words if job.is_group() else f"{words} --max-jobs-per-timespan 100/0s"
 
     def additional_general_args(self) -> str:
         """Options of the Snakemake inside a job."""
         return in_job_options(self.workflow)
 
+    def get_snakefile(self) -> str | Path:
+        """As a path, which Snakemake quotes for the shell; strings it quotes as Python does."""
+        path = Path(super().get_snakefile())
+        return path if path.exists() else str(super().get_snakefile())
+
     def get_python_executable(self) -> str:
         """Quoted: an environment may lie in a folder with spaces."""
         return shlex.quote(super().get_python_executable())
 
-    def _follow(self, ready: Ready, record: Record, register: bool) -> None:
+    def _follow(self, ready: Ready, record: Record) -> None:
         """From the submitter's thread: `record.job_id` is this job's from now on."""
         info = SubmittedJobInfo(ready.job, external_jobid=record.job_id, aux={"record": record})
         with self._guard:
             self.live[record.job_id] = info
-        self.report_job_submission(info, register_job=register)
+        self.report_job_submission(info, register_job=False)  # noted already, by the token
+
+    def _can_wait(self, items: list[Ready]) -> bool:
+        with self._guard:
+            records = [info.aux["record"] for info in self.live.values()]
+        known = ((record, self.run.watcher.seen.get(record.job_id)) for record in records)
+        live = [(_kind(record.request), seen.state if seen else "") for record, seen in known]
+        return can_wait([_kind(ready.request.as_dict()) for ready in items], live)
 
     def _give_up(self, items: list[Ready], words: str) -> None:
         for ready in items:
@@ -121,7 +140,15 @@ class Executor(RemoteExecutor):
     def _refuse(self, job: Any, why: str) -> None:
         self.report_job_error(SubmittedJobInfo(job), msg=f"{report.title(job)} {why}\n")
 
+    def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **kwargs: Any) -> None:
+        """Of a group Snakemake prints all but the message, so it is told here."""
+        if msg and job_info.job.is_group():
+            self.tell(msg)
+        super().print_job_error(job_info, msg, **kwargs)
+
     def _broken(self, error: Exception) -> None:
+        if isinstance(error, JournalError | OSError):
+            error = WorkflowError(str(error))
         self.workflow.scheduler.executor_error_callback(error)
 
     # What Snakemake calls to follow them.
@@ -133,7 +160,10 @@ class Executor(RemoteExecutor):
         begun = time.monotonic()
         verdicts = self._poll(active_jobs) if active_jobs and not self.stopping else {}
         least = self.workflow.remote_execution_settings.seconds_between_status_checks
-        self.next_seconds_between_status_checks = max(0.2, least, 10 * (time.monotonic() - begun))
+        # A query that fails or hangs is put off by those who ask it, so the others need not wait for it.
+        ails = self.run.watcher.failures > 0 or bool(getattr(self.run.cluster, "complaint", ""))
+        took = 0.0 if ails else time.monotonic() - begun
+        self.next_seconds_between_status_checks = max(0.2, least, min(_SLOWEST_POLL_S, 10 * took))
         doomed = [job for job, verdict in verdicts.items() if verdict.kind is Kind.DOOMED]
         if doomed:
             self.run.cancel(doomed)
@@ -157,6 +187,7 @@ class Executor(RemoteExecutor):
         """Between polls; comes back early when the run ends."""
         until = time.monotonic() + self.next_seconds_between_status_checks
         while self.wait and (left := until - time.monotonic()) > 0:
+            wakeups.drop_needless()
             await asyncio.sleep(min(0.5, left))
 
     def _finish(self, info: SubmittedJobInfo, verdict: Verdict) -> None:
@@ -196,6 +227,7 @@ class Executor(RemoteExecutor):
         if self.closed:
             return
         self.closed = True
+        wakeups.drop_needless(keep=0)
         run = self.run
         if not self.stopping:
             tell_of_strangers(run, self.dispatcher.asked)
@@ -205,3 +237,7 @@ class Executor(RemoteExecutor):
         kept = {record.token for record in run.ledger.records.values() if record.ended != "COMPLETED"}
         report.clean_up(run.folder, kept, run.settings.keep_days)
         run.ledger.close()
+
+
+def _kind(request: dict[str, Any]) -> str:
+    return repr(sorted(request.items()))

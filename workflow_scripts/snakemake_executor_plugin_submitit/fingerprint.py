@@ -47,14 +47,17 @@ def job_key(job: Any) -> str:
     )
 
 
-def fingerprint(job: Any, persistence: Any) -> str:
-    """Hash of the code, params, software and inputs of a job (of all members of a group; files made inside it excluded).
+def fingerprint(job: Any, persistence: Any) -> tuple[str, dict[str, str]]:
+    """Hash of the code, params, software and inputs of a job, and for each output the hash of the step that makes it.
 
-    Uses Snakemake's own records of code, params and software, so that what it would rerun is what is not adopted.
+    A group's members count together; files made inside it are left out. Uses Snakemake's own records of code, params and
+    software, so that what it would rerun is what is not adopted.
     """
-    parts = list(members(job))
-    made = {str(path) for part in parts for path in part.output}
-    return digest(sorted((_part(part, persistence, made) for part in parts), key=str))
+    steps = list(members(job))
+    made = {str(path) for step in steps for path in step.output}
+    hashes = [digest(_part(step, persistence, made)) for step in steps]
+    parts = {str(path): part for step, part in zip(steps, hashes, strict=True) for path in step.output}
+    return digest(sorted(hashes)), parts
 
 
 def _part(job: Any, persistence: Any, made: set[str]) -> list[Any]:

@@ -19,12 +19,13 @@ from .status import Watcher
 class Ready:
     """A job that Snakemake wants to run now, with all that is needed to send it.
 
-    `after`: jobs that must have ended first; `record`: its last try to be sent in this run.
+    `parts`: see `Record`; `after`: jobs that must have ended first; `record`: its last try to be sent in this run.
     """
 
     job: Any
     key: str
     fingerprint: str
+    parts: dict[str, str]
     request: Request
     command: str
     after: tuple[str, ...] = ()

@@ -1,4 +1,7 @@
-"""One pack of jobs becomes one submission, written down before and after."""
+"""One pack of jobs becomes one submission, written down before and after.
+
+Snakemake's own note that outputs are not complete is made before it, too: a job may start, and write, before sbatch answers.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from .ledger import Record
 from .run import Ready, Run
 from .step import Step
 
-Follow = Callable[[Ready, Record, bool], None]
+Follow = Callable[[Ready, Record], None]
 
 
 class Sender:
-    """`follow(ready, record, register)` is called for each job once it has an id."""
+    """`follow(ready, record)` is called for each job once it has an id."""
 
     def __init__(self, run: Run, follow: Follow) -> None:
         self.run, self.follow = run, follow
@@ -29,6 +32,7 @@ class Sender:
 
         Raises:
             Refused: in the cluster's words.
+            JournalError: if it can't be written down.
         """
         records = _unanswered(items)
         ids = self._find(records) if records else []
@@ -36,12 +40,14 @@ class Sender:
             token = f"{time.strftime('%y%m%d')}-{secrets.token_hex(4)}"
             records = [self._record(ready, token, index) for index, ready in enumerate(items)]
             self.run.ledger.intend(records)
+            for ready in items:
+                ready.job.register(external_jobid=token)
         ids = ids or self.run.cluster.submit(self._batch(items, records))
         for record, identity in zip(records, ids, strict=True):
             record.job_id = identity
         self.run.ledger.submitted(records)
         for ready, record in zip(items, records, strict=True):
-            self.follow(ready, record, True)
+            self.follow(ready, record)
 
     def _find(self, records: list[Record]) -> list[str]:
         try:
@@ -55,9 +61,17 @@ class Sender:
         wildcards = [] if job.is_group() else sorted(job.wildcards_dict.items())
         name = job.groupid if job.is_group() else job.rule.name
         log = report.log_path(self.run.folder / "logs", [name], wildcards, token, index)
-        request = ready.request.as_dict()
         ready.record = Record(
-            ready.key, token, index, ready.fingerprint, name, str(log), request, job.attempt
+            ready.key,
+            token,
+            index,
+            ready.fingerprint,
+            name,
+            str(log),
+            request=ready.request.as_dict(),
+            attempt=job.attempt,
+            parts=ready.parts,
+            after=list(ready.after),
         )
         return ready.record
 

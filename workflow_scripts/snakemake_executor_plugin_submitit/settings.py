@@ -5,6 +5,7 @@ Annotations must be real types here, not strings: Snakemake makes the command li
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -82,6 +83,12 @@ class ExecutorSettings(ExecutorSettingsBase):
         "", "Shell line that runs in each job before the step, for example `module load cuda`."
     )
     no_efficiency: bool = _setting(False, "Don't print what was asked for and used, per rule, at the end.")
+
+    def __post_init__(self) -> None:
+        """Snakemake makes these when this executor was chosen, and before it makes groups."""
+        from .grouping import keep_groups
+
+        keep_groups(Path(self.folder))
 
     def check(self) -> None:
         """Raise one error that names every impossible setting."""

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from . import commands
 from .cluster import Batch, Refused
 from .commands import CommandError, NoAccounting, Seen
+from .job import write_steps
 from .mapping import Request
 from .settings import ExecutorSettings
 from .states import ALIVE, backoff_s
@@ -59,7 +59,7 @@ class SlurmCluster:
 
         self.calls["sbatch"] += 1
         try:
-            return make_executor(batch, self.settings).send(list(batch.steps))
+            return make_executor(batch, self.settings).send()
         except (FailedJobError, FailedSubmissionError) as error:
             raise Refused(_last_words(error)) from error
 
@@ -113,7 +113,10 @@ def sbatch_parameters(batch: Batch, settings: ExecutorSettings) -> dict[str, Any
     """
     request = batch.request
     under_srun = request.checkpoint and request.tasks == 1
-    log = str(batch.folder / ("%A_%a.out" if len(batch.steps) > 1 else "%j.out"))
+    name = "%A_%a.out" if len(batch.steps) > 1 else "%j.out"
+    log = (
+        f"{str(batch.folder.absolute()).replace('%', '%%')}/{name}"  # SLURM replaces %-signs in folders, too
+    )
     more: dict[str, Any] = {"output": log, "requeue": True, **dict(request.extra)}
     if request.checkpoint and not under_srun:
         more["signal"] = f"B:USR2@{settings.signal_delay_s}"
@@ -155,32 +158,30 @@ def _gres(request: Request) -> str | None:
 
 def make_executor(batch: Batch, settings: ExecutorSettings) -> Any:
     """submitit's SLURM executor for one batch; imported late, because a dry run needs no submitit."""
-    from submitit.core.utils import DelayedSubmission, JobPaths
     from submitit.slurm.slurm import SlurmExecutor
+
+    steps = batch.folder.absolute() / "steps.jsonl"
 
     class Sender(SlurmExecutor):
         """Sends from a clean environment, with a time limit, and arrays in the same way as single jobs."""
+
+        @property
+        def _submitit_command_str(self) -> str:
+            return f"{self.python} -u -m {__package__}.job {shlex.quote(str(steps))}"
 
         def _make_submission_command(self, submission_file_path: Any) -> list[str]:
             unset = [word for name in commands.leaks(os.environ) for word in ("-u", name)]
             limit = ["timeout", f"{settings.command_timeout_s:g}"] if shutil.which("timeout") else []
             return ["env", *unset, *limit, "sbatch", str(submission_file_path)]
 
-        def send(self, steps: list[Any]) -> list[str]:
-            folder = JobPaths.get_first_id_independent_folder(self.folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in steps]
-            for step, path in zip(steps, pickles, strict=True):
-                submission = DelayedSubmission(step)
-                submission.set_timeout(self.parameters.get("time") or 0, self.max_num_timeout)
-                submission.dump(path)
-            if len(steps) > 1:
-                self.parameters["map_count"] = len(steps)
-            job = self._submit_command(self._submitit_command_str).job_id
-            ids = [f"{job}_{index}" for index in range(len(steps))] if len(steps) > 1 else [job]
-            for path, identity in zip(pickles, ids, strict=True):
-                JobPaths(self.folder, identity).move_temporary_file(path, "submitted_pickle")
-            return ids
+        def send(self) -> list[str]:
+            steps.parent.mkdir(parents=True, exist_ok=True)
+            write_steps(steps, batch.steps)
+            count = len(batch.steps)
+            if count > 1:
+                self.parameters["map_count"] = count
+            job: str = self._submit_command(self._submitit_command_str).job_id
+            return [f"{job}_{index}" for index in range(count)] if count > 1 else [job]
 
     parameters = sbatch_parameters(batch, settings)
     python = shlex.quote(sys.executable)

@@ -54,11 +54,13 @@ ALIVE = {
 
 # Reasons of a pending job that no waiting clears; limits on what many jobs hold together do clear.
 _NEVER = re.compile(
-    r"(?i)^(PartitionNodeLimit|PartitionTimeLimit|PartitionConfig|BadConstraints|InvalidAccount|InvalidQOS|QOSNotAllowed"
+    r"(?i)^(PartitionNodeLimit|PartitionTimeLimit|BadConstraints|InvalidAccount|InvalidQOS|QOSNotAllowed"
     r"|AccountNotAllowed|DependencyNeverSatisfied|MaxMemPerLimit|JobHoldMaxRequeue|NonExistentPartition"
     r"|(Assoc|QOS)Max\w*Per(Job|Node)\w*|(Assoc|QOS)Max(Wall|Node|Cpu|Memory|Gres)\w*PerJob\w*|QOSMin\w+"
     r"|(AssocGrp|QOSGrp)\w*(RunMinutes|Minutes|Billing)Limit.*never.*|.*launch failed requeued held.*)"
 )
+# SLURM's first word for any misfit with the partition; seconds later the scheduler says which limit it is.
+_VAGUE, _VAGUE_S = "PartitionConfig", 20.0
 GRACE_S = 90.0
 
 
@@ -81,7 +83,8 @@ def decide(seen: Seen | None, trace: Trace, *, unchanged_s: float, patience_s: f
     if state in RESTARTED:
         over = unchanged_s >= GRACE_S
         return Verdict(Kind.FAILURE if over else Kind.WAIT, state, RESTARTED[state])
-    if state == "PENDING" and _NEVER.match(seen.reason):
+    vague = seen.reason == _VAGUE and unchanged_s >= _VAGUE_S
+    if state == "PENDING" and (vague or _NEVER.match(seen.reason)):
         return Verdict(Kind.DOOMED, state, f"SLURM can never start it: {seen.reason}")
     if state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
         return Verdict(Kind.DOOMED, state, f"SLURM holds it after a failed launch: {seen.reason or state}")

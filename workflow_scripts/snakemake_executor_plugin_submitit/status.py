@@ -25,7 +25,7 @@ class Watcher:
         self.seen: dict[str, Seen | None] = {}
         self.failures = 0
         self._since: dict[str, float] = {}
-        self._told_at = float("-inf")
+        self._told_at = {"queue": float("-inf"), "accounting": float("-inf")}
         self._not_before = 0.0
         self._warned: set[str] = set()
         self._lock = threading.Lock()  # both the watching and the submitting thread ask
@@ -47,8 +47,8 @@ class Watcher:
             return {}
         if self.failures >= _TELL_AFTER:
             self.tell("The cluster answers again.")
+            self._told_at["queue"] = float("-inf")
         self.failures = 0
-        self._told_at = float("-inf") if not getattr(self.cluster, "complaint", "") else self._told_at
         self._complain_about_accounting(found, now)
         return {job: self._judge(job, seen, traces[job], now) for job, seen in found.items()}
 
@@ -70,8 +70,7 @@ class Watcher:
         return judged
 
     def _complain(self, error: str, now: float) -> None:
-        if self.failures >= _TELL_AFTER and now - self._told_at >= _TELL_EVERY_S:
-            self._told_at = now
+        if self.failures >= _TELL_AFTER and self._may_tell("queue", now):
             self.tell(
                 f"The cluster has not answered {self.failures} times in a row: {error}. Jobs go on there and nothing is "
                 "lost; asking again, more and more rarely (every 2 min at most)."
@@ -80,9 +79,16 @@ class Watcher:
     def _complain_about_accounting(self, found: Mapping[str, Seen | None], now: float) -> None:
         complaint = getattr(self.cluster, "complaint", "")
         unknown = sum(1 for seen in found.values() if seen is None)
-        if complaint and unknown and now - self._told_at >= _TELL_EVERY_S:
-            self._told_at = now
+        if not complaint:
+            self._told_at["accounting"] = float("-inf")
+        if complaint and unknown and self._may_tell("accounting", now):
             self.tell(
                 f"{unknown} jobs have left the queue and the accounting does not answer ({complaint}). Those that wrote "
                 f"down their own end are taken by their word; the others are given up after {self.patience_s / 60:.0f} min."
             )
+
+    def _may_tell(self, what: str, now: float) -> bool:
+        if now - self._told_at[what] < _TELL_EVERY_S:
+            return False
+        self._told_at[what] = now
+        return True

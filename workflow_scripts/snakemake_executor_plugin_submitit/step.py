@@ -1,7 +1,7 @@
 """The part that runs inside the job: start the step, pass the early warning on, leave a trace, ask to be requeued.
 
-submitit unpickles and calls a `Step` on the node. Only the standard library is used here, so that a short step does not
-wait for imports.
+`job` calls a `Step` on the node (submitit does with `cluster: local`). Only the standard library is used here, so that a
+short step does not wait for imports.
 
 Signals: a step with `checkpoint=1` gets USR2 some time before its limit (through srun from SLURM, else from here). The
 Snakemake inside the job would die of it, so it starts with USR2 ignored, and its children inherit that: only a step that
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
@@ -25,6 +26,8 @@ from typing import Any
 from . import trace
 
 _LOCAL_REQUEUE_STATUS = 144  # submitit's local executor starts a job with this exit status again
+_KILLED = 137
+_KILLED_WORDS = re.compile(rb"(?m)^.*(died with <Signals\.SIGKILL: 9>|returned non-zero exit status 137)\.$")
 _MARGIN_S = 20  # of the time between the warning and the limit, kept for requeueing
 
 
@@ -78,7 +81,10 @@ class Step:
         }
         trace.write(self.trace, record)
         with open(self.log, "a", buffering=1) as log:
+            begun = log.tell()
             status = self._run(log, restarts)
+            if status and _was_killed(self.log, begun):
+                status = _KILLED
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             record |= {
                 "exit_code": status,
@@ -132,13 +138,14 @@ class _Watch:
                 start_new_session=True,
             )
             status = self.child.wait()
+            self._sweep()
         finally:
             if before:
                 signal.alarm(0)
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if status and self.warned and self.step.checkpoint and not self.last:
-            self._requeue()
+        if status and self.warned and self.step.checkpoint:
+            self._go_on_later()
         return status
 
     def _warn(self, *_: Any) -> None:
@@ -167,7 +174,19 @@ class _Watch:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.child.pid, number)
 
-    def _requeue(self) -> None:
+    def _sweep(self) -> None:
+        """Kill what the step left running: not every SLURM does, and it might write the outputs of the job's successor."""
+        assert self.child is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+
+    def _go_on_later(self) -> None:
+        if self.last:
+            print(
+                f"submitit: not done after {self.step.restarts} restarts, no more are allowed: giving up.",
+                file=self.log,
+            )
+            return
         print("submitit: back to the queue, to go on from the checkpoint.", file=self.log)
         if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
             sys.exit(_LOCAL_REQUEUE_STATUS)
@@ -196,6 +215,14 @@ def _missing(paths: tuple[str, ...], latency_wait_s: float) -> list[str]:
         time.sleep(0.5)
         missing = [path for path in missing if not os.path.lexists(path)]
     return missing
+
+
+def _was_killed(log: str, begun: int) -> bool:
+    """Whether the step itself was killed: the Snakemake around it ends with status 1 and says so in words only."""
+    with open(log, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(begun, size - 20_000))
+        return _KILLED_WORDS.search(file.read()) is not None
 
 
 def _job_id() -> str:

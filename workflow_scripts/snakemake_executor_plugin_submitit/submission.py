@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ from .cluster import Refused
 from .states import backoff_s, clears_by_waiting, is_crowded
 
 Item = TypeVar("Item")
+_LONGEST = 20  # times `collect_s` that a job waits for others that come in all the time
+_HOLD_S = 30.0  # how long it waits at most for others while sending it now would be of no use
 
 
 def pack(items: Iterable[Item], kind: Callable[[Item], Hashable], size: int) -> list[list[Item]]:
@@ -28,6 +30,26 @@ def pack(items: Iterable[Item], kind: Callable[[Item], Hashable], size: int) -> 
         for group in groups.values()
         for first in range(0, len(group), max(1, size))
     ]
+
+
+def can_wait(new: Sequence[Hashable], live: Iterable[tuple[Hashable, str]]) -> bool:
+    """Whether it is of no use to send the `new` jobs now.
+
+    So it is while at least as many jobs that ask for the same are pending as are not: a new one would queue behind them. It
+    ends when a quarter as many have come together, which makes a decent array.
+
+    Args:
+        new: what each of them asks for.
+        live: what each job asks for that was sent and has not ended, and SLURM's last word on it.
+    """
+    states: dict[Hashable, Counter[bool]] = {}
+    for request, state in live:
+        states.setdefault(request, Counter())[state == "PENDING"] += 1
+    for request, count in Counter(new).items():
+        known = states.get(request, Counter())
+        if known[True] < max(1, known[False]) or 4 * count >= known.total():
+            return False
+    return True
 
 
 class Pace:
@@ -69,6 +91,7 @@ class Callbacks:
         give_up: a pack that was refused for good, with the cluster's words.
         tell: a line for the user.
         broken: an unexpected error.
+        can_wait: whether it is of no use to send these jobs already.
     """
 
     prepare: Callable[[list[Any]], tuple[list[list[Any]], list[Any]]]
@@ -76,6 +99,7 @@ class Callbacks:
     give_up: Callable[[list[Any], str], None]
     tell: Callable[[str], None]
     broken: Callable[[Exception], None]
+    can_wait: Callable[[list[Any]], bool] = lambda _: False
 
 
 @dataclass
@@ -131,10 +155,14 @@ class Submitter:
         return max(0.05, due - now, self.pace.wait_s(now))
 
     def _collect(self) -> None:
-        count = -1
-        while count != len(self._new) and self._new and not self._stopped:  # until no more come
+        count, begun = -1, time.monotonic()
+        while self._new and not self._stopped:
+            waited = time.monotonic() - begun
+            settled = count == len(self._new) or waited > _LONGEST * self.collect_s
+            if settled and (waited > _HOLD_S or not self.callbacks.can_wait(list(self._new))):
+                return
             count = len(self._new)
-            time.sleep(self.collect_s)
+            time.sleep(max(0.2, self.collect_s) if settled else self.collect_s)
 
     def _round(self) -> None:
         with self._wake:

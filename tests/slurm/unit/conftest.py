@@ -1,17 +1,16 @@
-"""A stubbed cluster on the PATH, and Snakemake run against it as a user would."""
+"""A stubbed cluster on the PATH."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from workflow import Workflow
 
 _ROOT = Path(__file__).parents[3]
 _SCRIPT = Path(__file__).with_name("fake_slurm.py")
@@ -69,50 +68,6 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClu
     assert not log.exists(), log.read_text()
 
 
-@dataclass
-class Workflow:
-    """A folder with a Snakefile, and the runs that were started in it."""
-
-    folder: Path
-    runs: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def write(self, snakefile: str) -> None:
-        """Set its Snakefile."""
-        (self.folder / "Snakefile").write_text(snakefile)
-
-    def start(self, *flags: str) -> subprocess.Popen[str]:
-        """Start Snakemake with the plugin and come back at once."""
-        snakemake = Path(sys.executable).with_name("snakemake")
-        words = [str(snakemake), "--executor", "submitit", "-j", "20", "--rerun-incomplete", "--nolock"]
-        words += [
-            "--seconds-between-status-checks",
-            "1",
-            "--latency-wait",
-            "5",
-            "--submitit-collect-seconds",
-            "0.3",
-        ]
-        run = subprocess.Popen(
-            [*words, *flags],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            # A test run in the background of a shell has it ignored, which children inherit.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-        )
-        self.runs.append(run)
-        return run
-
-    def run(self, *flags: str, status: int = 0) -> str:
-        """Run to the end; the output, which must come with this exit status."""
-        process = self.start(*flags)
-        output, _ = process.communicate(timeout=400)
-        assert process.returncode == status, output
-        return output
-
-
 @pytest.fixture
 def workflow(tmp_path: Path, cluster: FakeCluster) -> Iterator[Workflow]:
     """An empty workflow folder whose name has a space and a quote; what still runs at the end is killed."""
@@ -120,20 +75,4 @@ def workflow(tmp_path: Path, cluster: FakeCluster) -> Iterator[Workflow]:
     folder.mkdir()
     found = Workflow(folder)
     yield found
-    for run in found.runs:
-        if run.poll() is None:
-            run.kill()
-            run.communicate()
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], bool]], None]:
-    """Poll a condition, for at most four minutes (a busy machine is slow to start Snakemake)."""
-
-    def wait(condition: Callable[[], bool], seconds: float = 240) -> None:
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, "it never came true"
-            time.sleep(0.1)
-
-    return wait
+    found.kill()

@@ -121,7 +121,7 @@ GOLDEN_ARRAY = """\
 #SBATCH --mem=4000M
 #SBATCH --nodes=1
 #SBATCH --open-mode=append
-#SBATCH --output='batches/it'"'"'s here/%A_%a.out'
+#SBATCH --output='CWD/batches/100%%used it'"'"'s here/%A_%a.out'
 #SBATCH --partition=gpu
 #SBATCH --qos=short
 #SBATCH --requeue
@@ -133,7 +133,7 @@ module load cuda
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec PYTHON -u -m submitit.core._submit FOLDER
+exec PYTHON -u -m snakemake_executor_plugin_submitit.job STEPS
 """
 GOLDEN_CHECKPOINT = """\
 #!/bin/bash
@@ -144,14 +144,14 @@ GOLDEN_CHECKPOINT = """\
 #SBATCH --job-name=train
 #SBATCH --nodes=1
 #SBATCH --open-mode=append
-#SBATCH --output=b/%j.out
+#SBATCH --output=CWD/b/%j.out
 #SBATCH --requeue
 #SBATCH --signal=USR2@120
 #SBATCH --time=60
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output STDOUT --cpu-bind=none --cpus-per-task=1 --output=b/%j.out PYTHON -u -m submitit.core._submit FOLDER
+srun --unbuffered --output STDOUT --cpu-bind=none --cpus-per-task=1 --output=CWD/b/%j.out PYTHON -u -m snakemake_executor_plugin_submitit.job STEPS
 """
 
 
@@ -167,8 +167,8 @@ def sbatch_text(
     text = text.replace(sys.executable, "PYTHON").replace(
         str(Path(folder).absolute() / "%j_0_log.out"), "STDOUT"
     )
-    text = re.sub(r"--output \S*_%t_log.out", "--output STDOUT", text)
-    return re.sub(r"(_submit) .*", r"\1 FOLDER", text)
+    text = re.sub(r"--output \S*_%t_log.out", "--output STDOUT", text).replace(str(Path.cwd()), "CWD")
+    return re.sub(r"(submitit\.job) .*/steps.jsonl'?$", r"\1 STEPS", text, flags=re.MULTILINE)
 
 
 def test_golden_array(cluster: FakeCluster) -> None:
@@ -177,7 +177,9 @@ def test_golden_array(cluster: FakeCluster) -> None:
         constraint="a100|h100", extra=(("exclude", "n1"), ("exclusive", True)),
     )  # fmt: skip
     settings = ExecutorSettings(setup="module load cuda")
-    text = sbatch_text("batches/it's here", 2, request, settings, name="finetune", after=("5", "6_1"))
+    text = sbatch_text(
+        "batches/100%used it's here", 2, request, settings, name="finetune", after=("5", "6_1")
+    )
     assert text == GOLDEN_ARRAY
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from snakemake_executor_plugin_submitit.cluster import Refused
-from snakemake_executor_plugin_submitit.submission import Callbacks, Pace, Submitter, pack
+from snakemake_executor_plugin_submitit.submission import Callbacks, Pace, Submitter, can_wait, pack
 
 
 def test_equal_jobs_share_a_pack_up_to_its_size() -> None:
@@ -26,6 +27,26 @@ def test_the_pace_lets_so_many_through_in_a_minute() -> None:
     pace.count(10.0)
     assert pace.wait_s(20.0) == 40.0
     assert pace.wait_s(60.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("new", "live", "waits"),
+    [
+        ("a", "", False),  # nothing is queued: it may start at once
+        ("a", "aP aP aP aP aR", True),
+        ("a", "aP aP aP aR aR", True),
+        ("a", "aP aP aR aR aR", False),  # the queue soon runs dry
+        ("aa", "aP aP aP aP aR", False),  # a quarter and more: a decent array
+        ("a", "bP bP bP bP bP", False),  # others' queue says nothing
+        ("ab", "aP aP aP aP aP bR bR bR bR", False),
+        ("ab", "aP aP aP aP aP bP bP bP bP bR", True),
+        ("a", "aP aP aP aP aX", True),
+        ("a", "aX aX aX aX aX", False),  # sent, and not seen yet
+    ],
+)
+def test_jobs_wait_for_others_while_equal_ones_queue(new: str, live: str, waits: bool) -> None:
+    words = {"P": "PENDING", "R": "RUNNING", "X": ""}
+    assert can_wait(list(new), [(job[0], words[job[1]]) for job in live.split()]) is waits
 
 
 class Recorder:
@@ -120,3 +141,31 @@ def test_an_unexpected_error_is_handed_on() -> None:
     submitter.add([1])
     assert recorder.changed.wait(5)
     assert isinstance(recorder.broken[0], KeyError)
+
+
+def test_jobs_that_come_all_the_time_are_sent_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submission._LONGEST", 3)
+    recorder = Recorder([])
+    submitter = recorder.submitter()
+    number, until = 0, time.monotonic() + 10
+    while not recorder.sent and time.monotonic() < until:
+        submitter.add([number])
+        number += 1
+        time.sleep(submitter.collect_s / 10)
+    submitter.stop()
+    assert recorder.sent and len(recorder.sent[0]) > 3
+
+
+def test_what_can_wait_is_sent_with_what_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder([])
+    submitter = recorder.submitter()
+    submitter.callbacks.can_wait = lambda items: len(items) < 3
+    submitter.add([1])
+    assert not recorder.changed.wait(1)
+    submitter.add([2, 3])
+    assert recorder.changed.wait(5) and recorder.sent == [[1, 2, 3]]
+    recorder.changed.clear()
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submission._HOLD_S", 0.3)
+    submitter.add([4])
+    assert recorder.changed.wait(5) and recorder.sent[1] == [4]
+    submitter.stop()

@@ -51,12 +51,41 @@ def test_a_step_leaves_its_output_and_a_trace(tmp_path: Path, monkeypatch: pytes
     assert found["exit_code"] == 0 and found["starts"] == 1 and found["end"] >= found["start"]
 
 
+def test_nothing_that_a_step_started_outlives_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    deaf = "(trap '' TERM HUP; touch begun; while :; do date > late; sleep 0.05; done) & while [ ! -e begun ]; do :; done; exit 3"
+    assert make_step(tmp_path, deaf, quiet=True)() == 3
+    time.sleep(0.2)  # what was killed may be in the middle of its last call
+    (tmp_path / "late").unlink(missing_ok=True)
+    time.sleep(0.3)
+    assert not (tmp_path / "late").exists()
+
+
 def test_a_failing_step_raises_so_that_slurm_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StepError, match="status 7"):
         make_step(tmp_path, "exit 7")()
     assert trace(tmp_path)["exit_code"] == 7
     assert make_step(tmp_path, "exit 7", quiet=True)() == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("Command 'set -euo pipefail; work' died with <Signals.SIGKILL: 9>.", 137),
+        ("Command 'set -euo pipefail; work' returned non-zero exit status 137.", 137),
+        ("Command 'set -euo pipefail; work' returned non-zero exit status 1.", 1),
+        ("x died with <Signals.SIGKILL: 9>. and goes on", 1),
+    ],
+)
+def test_a_step_that_was_killed_inside_snakemake_is_known_by_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, status: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words").write_text(words + "\nmore\n")
+    assert make_step(tmp_path, "cat words; exit 1", quiet=True)() == status
+    assert trace(tmp_path)["exit_code"] == status
+    assert make_step(tmp_path, "exit 1", quiet=True)() == 1  # what an earlier start said does not count
 
 
 def test_missing_inputs_stop_the_step_before_it_starts(

@@ -1,0 +1,315 @@
+"""What a restarted controller finds out about earlier submissions, and a journal or a cluster that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from snakemake_executor_plugin_submitit.commands import CommandError, Seen
+from snakemake_executor_plugin_submitit.dispatch import Dispatcher
+from snakemake_executor_plugin_submitit.executor import Executor
+from snakemake_executor_plugin_submitit.grouping import pack_again, sent_together
+from snakemake_executor_plugin_submitit.ledger import JournalError, Ledger, Record, read
+from snakemake_executor_plugin_submitit.mapping import Request
+from snakemake_executor_plugin_submitit.run import Ready, Run
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.status import Watcher
+from workflow import Workflow
+
+from .conftest import FakeCluster
+
+RUNNING, PENDING = Seen("RUNNING"), Seen("PENDING", reason="Priority")
+
+
+@dataclass
+class Job:
+    """As much of Snakemake's job as the dispatcher looks at; `marks` holds what is noted of its outputs."""
+
+    output: tuple[str, ...]
+    marks: dict[str, str] = field(default_factory=dict)
+
+    def is_group(self) -> bool:
+        return False
+
+    def register(self, external_jobid: str) -> None:
+        self.marks |= dict.fromkeys(self.output, external_jobid)
+
+
+@dataclass
+class Cluster:
+    """Knows `jobs`; None as a value makes it fail."""
+
+    jobs: dict[str, Seen] | None
+    tokens: dict[str, dict[int, str]] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+    forgets: bool = True
+    complaint: str = ""
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def max_batch(self) -> int:
+        return 100
+
+    def observe(self, jobs: list[str]) -> dict[str, Seen | None]:
+        if self.jobs is None:
+            raise CommandError("squeue failed")
+        return {job: self.jobs.get(job) for job in jobs}
+
+    def find(self, token: str) -> dict[int, str]:
+        return self.tokens.get(token, {})
+
+    def cancel(self, jobs: list[str], alive: list[str]) -> int:
+        self.cancelled += jobs
+        return 1
+
+
+class Scene:
+    """A dispatcher after a restart, with a journal that holds `records`."""
+
+    def __init__(self, folder: Path, cluster: Cluster, *records: Record) -> None:
+        self.cluster, self.followed, self.told = cluster, [], []  # type: ignore[var-annotated]
+        self.marks: dict[str, str] = {}
+        ledger = Ledger(folder)
+        ledger.open(10)
+        ledger.intend(list(records))
+        for record in records:
+            if record.job_id:
+                ledger.submitted([record])
+        self.ledger = ledger
+        workflow = SimpleNamespace(persistence=SimpleNamespace(external_jobids=self._noted))
+        watcher = Watcher(cluster, 1800, self.told.append)
+        settings = ExecutorSettings(command_timeout_s=10)
+        run = Run(settings, folder, workflow, ledger, cluster, watcher, self.told.append)
+        self.dispatcher = Dispatcher(
+            run, lambda ready, record: self.followed.append((ready.key, record.job_id))
+        )
+
+    def _noted(self, job: Job) -> list[str]:
+        return [self.marks[path] for path in job.output if path in self.marks]
+
+    def ready(self, key: str, *outputs: str, fingerprint: str = "same") -> Ready:
+        job = Job(outputs, self.marks)
+        return Ready(job, key, fingerprint, dict.fromkeys(outputs, fingerprint), Request(), "command")
+
+    def prepare(self, *items: Ready) -> tuple[list[list[str]], list[str]]:
+        packs, later = self.dispatcher.prepare(list(items))
+        return [[ready.key for ready in pack] for pack in packs], [ready.key for ready in later]
+
+
+def record(key: str, *outputs: str, job_id: str = "", fingerprint: str = "same", **more: Any) -> Record:
+    parts = dict.fromkeys(outputs, fingerprint)
+    return Record(key, f"token-{key}", 0, fingerprint, "rule", "log", parts=parts, job_id=job_id, **more)
+
+
+def test_an_sbatch_that_outlived_its_controller_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, Cluster({}), record("a", "out"))
+    assert scene.prepare(scene.ready("a", "out")) == ([], ["a"])
+    scene.cluster.jobs, scene.cluster.tokens = {"7": PENDING}, {"token-a": {0: "7"}}
+    assert scene.prepare(scene.ready("a", "out")) == ([], [])
+    assert scene.followed == [("a", "7")] and scene.marks == {"out": "token-a"}
+
+
+@pytest.mark.parametrize("age_s", [12.5, -3600.0])
+def test_it_is_waited_for_until_its_time_limit_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float
+) -> None:
+    scene = Scene(tmp_path, Cluster({}), record("a", "out"))
+    scene.ledger.records["a"].at = time.time() - age_s
+    if age_s < 0:  # written by a machine whose clock is an hour ahead: this controller's own time counts
+        assert scene.prepare(scene.ready("a", "out")) == ([], ["a"])
+        monkeypatch.setattr(scene.dispatcher, "_begun", time.monotonic() - 12.5)
+    assert scene.prepare(scene.ready("a", "out")) == ([["a"]], [])
+
+
+def test_a_submission_that_was_never_made_stays_behind_the_job_it_was_to_replace(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Cluster({"5": RUNNING}), record("a", "out", after=["5", "4"]))
+    scene.ledger.records["a"].at = 0.0
+    ready = scene.ready("a", "out")
+    assert scene.prepare(ready) == ([["a"]], [])
+    assert ready.after == ("5",) and scene.cluster.cancelled == ["5"]
+
+
+def test_another_job_that_writes_the_same_file_is_replaced(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Cluster({"5": RUNNING}), record("old name", "out", job_id="5"))
+    ready = scene.ready("new name", "out")
+    scene.ledger.records["old name"].fingerprint = "other"
+    scene.ledger.records["old name"].parts = {"out": "other"}
+    assert scene.prepare(ready) == ([["new name"]], [])
+    assert ready.after == ("5",) and scene.cluster.cancelled == ["5"]
+    assert scene.ledger.records["old name"].ended == "CANCELLING"
+
+
+def test_nothing_is_sent_while_nobody_knows_whether_another_job_writes_the_file(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Cluster(None), record("old name", "out", job_id="5", fingerprint="other"))
+    assert scene.prepare(scene.ready("new name", "out"), scene.ready("b", "else")) == ([["b"]], ["new name"])
+
+
+def test_steps_of_a_larger_group_are_adopted_with_it(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Cluster({"5": RUNNING}), record("group", "one", "two", "three", job_id="5"))
+    assert scene.prepare(scene.ready("rest", "two", "three")) == ([], [])
+    assert scene.followed == [("rest", "5")]
+    changed = scene.ready("rest of it", "one", fingerprint="other")
+    assert scene.prepare(changed) == ([["rest of it"]], []) and changed.after == ("5",)
+
+
+def test_jobs_behind_others_still_share_a_submission(tmp_path: Path) -> None:
+    old = [
+        record(name, f"out {name}", job_id=job, fingerprint="other") for name, job in (("a", "5"), ("b", "6"))
+    ]
+    scene = Scene(tmp_path, Cluster({"5": RUNNING, "6": PENDING}), *old)
+    items = [scene.ready(name, f"out {name}") for name in "abc"]
+    packs, _ = scene.prepare(*items)
+    assert sorted(packs) == [["a", "b"], ["c"]]
+    assert [ready.after for ready in items] == [("5", "6"), ("5", "6"), ()]
+
+
+def test_a_step_without_outputs_runs_each_time(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Cluster({"5": Seen("COMPLETED")}), record("a", job_id="5"))
+    scene.ledger.records["a"].ended = "COMPLETED"
+    assert scene.prepare(scene.ready("a")) == ([["a"]], [])
+
+
+class Disk:
+    """A file on a disk with so much room."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        self.file, self.room = path.open("ab", buffering=0), room
+
+    def write(self, data: bytes) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self.file.write(bytes(data[: self.room]))
+        self.room -= written
+        return written
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def test_a_full_disk_stops_submissions_but_spoils_no_line_of_the_journal(tmp_path: Path) -> None:
+    told: list[str] = []
+    ledger = Ledger(tmp_path, told.append)
+    ledger.open(10)
+    first, second, third = record("a", "x", job_id="5"), record("b", "y"), record("c", "z")
+    ledger.intend([first])
+    disk = Disk(tmp_path / "journal.jsonl", 20)
+    ledger._file = disk  # type: ignore[assignment]
+    with pytest.raises(JournalError, match=r"No space left on device.*will be adopted"):
+        ledger.intend([second])
+    assert "b" not in ledger.records
+    for state in ("COMPLETED", "FAILED"):
+        ledger.ended(first, state)
+    assert first.ended == "FAILED" and len(told) == 1
+    disk.room = 10_000
+    ledger.intend([third])
+    assert set(read(tmp_path / "journal.jsonl")) == {"a", "c"}
+
+
+def test_a_journal_in_a_forbidden_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match=r"The journal in .*file/folder can't be written"):
+        Ledger(tmp_path / "file" / "folder").open(10)
+
+
+class Component:
+    """A part of a group as Snakemake has it."""
+
+    def __init__(self, *outputs: str) -> None:
+        self.jobs = [Job((path,)) for path in outputs]
+
+
+def _chunks(size: int, items: Any) -> list[tuple[Any, ...]]:
+    items = list(items)
+    return [tuple(items[first : first + size]) for first in range(0, len(items), size)]
+
+
+def test_groups_are_packed_as_they_were_sent_and_else_by_their_outputs(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.open(10)
+    ledger.intend([record("group", "e", "b", job_id="5"), record("failed", "c", "d", job_id="6")])
+    ledger.ended(ledger.records["failed"], "FAILED")
+    parts = [Component(name) for name in "fedcba"]
+    packed = pack_again(2, parts, sent_together(tmp_path), _chunks)
+    assert [[c.jobs[0].output[0] for c in chunk] for chunk in packed] == [["a", "c"], ["d", "f"], ["b", "e"]]
+
+
+def test_the_queue_and_the_accounting_are_complained_of_separately() -> None:
+    told: list[str] = []
+    cluster = Cluster(None, complaint="sacct failed")
+    watcher = Watcher(cluster, 1800, told.append)
+    for now in (0.0, 10.0, 20.0, 30.0):
+        assert watcher.poll({"5": Path("none")}, now=now) == {}
+    assert len(told) == 1 and "has not answered 3 times" in told[0]
+    cluster.jobs = {}
+    for now in (100.0, 110.0):
+        watcher.poll({"5": Path("none")}, now=now)
+    assert "answers again" in told[1] and "the accounting does not answer" in told[2] and len(told) == 3
+
+
+@pytest.mark.parametrize(
+    ("failures", "complaint", "next_s"), [(0, "", 3.0), (1, "", 1.0), (0, "sacct gave no answer", 1.0)]
+)
+def test_a_query_that_hangs_does_not_put_off_the_next_poll(
+    failures: int, complaint: str, next_s: float
+) -> None:
+    def poll(_: Any) -> dict[str, Any]:
+        time.sleep(0.3)
+        return {}
+
+    executor = Executor.__new__(Executor)
+    watcher = SimpleNamespace(failures=failures, poll=poll)
+    cluster = SimpleNamespace(complaint=complaint)
+    executor.run = SimpleNamespace(watcher=watcher, cluster=cluster, trace=lambda _: Path("none"))  # type: ignore[assignment]
+    executor.workflow = SimpleNamespace(
+        remote_execution_settings=SimpleNamespace(seconds_between_status_checks=1)
+    )
+    executor.stopping = False
+    info = SimpleNamespace(external_jobid="5", aux={"record": None})
+
+    async def active() -> list[Any]:
+        return [job async for job in executor.check_active_jobs([info])]
+
+    assert asyncio.run(active()) == [info]
+    assert executor.next_seconds_between_status_checks == pytest.approx(next_s, rel=0.3)
+
+
+@pytest.mark.slow
+def test_outputs_are_noted_as_incomplete_before_sbatch_answers(
+    cluster: FakeCluster, workflow: Workflow, wait_until: Callable[..., None]
+) -> None:
+    workflow.write('rule make:\n    output: "out"\n    shell: "echo half > {output}; sleep 60"\n')
+    cluster.control("delay_sbatch", "30")
+    run = workflow.start()
+    wait_until(lambda: cluster.calls("sbatch") != [], message=lambda: run.output)
+    notes = [path for path in (workflow.folder / ".snakemake/incomplete").rglob("*") if path.is_file()]
+    journal = list(read(workflow.folder / ".snakemake/submitit/journal.jsonl").values())
+    assert [json.loads(path.read_text()) for path in notes] == [{"external_jobid": journal[0].token}]
+    run.kill_all()
+
+
+@pytest.mark.slow
+def test_a_rule_that_changed_its_name_does_not_write_beside_its_old_job(
+    cluster: FakeCluster, workflow: Workflow, wait_until: Callable[..., None]
+) -> None:
+    rule = 'rule NAME:\n    output: "out"\n    shell: "echo NAME >> count; WAIT; echo NAME > {output}"\n'
+    workflow.write(rule.replace("NAME", "first").replace("WAIT", "sleep 100"))
+    run = workflow.start()
+    wait_until((workflow.folder / "count").exists, message=lambda: run.output)
+    run.kill_all()
+    workflow.write(rule.replace("NAME", "second").replace("WAIT", "true"))
+    assert "1 jobs of an earlier run have changed since" in workflow.run()
+    assert (workflow.folder / "out").read_text() == "second\n" and len(cluster.calls("scancel")) == 1
+    assert "100|CANCELLED" in cluster.command("squeue", "--me")
