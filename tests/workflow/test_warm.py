@@ -33,11 +33,15 @@ def step(*, how: str):
         import torch
         x = torch.ones(800, 800)
         print("sum", float((x @ x).sum()), torch.get_num_threads())
+    if how == "counts":
+        import torch
+        from threadpoolctl import threadpool_info
+        print("threads", {torch.get_num_threads(), *(found["num_threads"] for found in threadpool_info())})
     if how == "sleeps":
         time.sleep(60)
 
 if __name__ == "__main__":
-    run_step(step, SimpleNamespace(rule="step", threads=2, log=["step.log"], output={}, input={}, params={},
+    run_step(step, SimpleNamespace(rule="step", threads=int(sys.argv[2]), log=["step.log"], output={}, input={}, params={},
              wildcards={"how": sys.argv[1]}), preload=("torch",))
 """
 
@@ -52,10 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.kill(server, signal.SIGTERM)
 
 
-def start(folder: Path, how: str, **environment: str) -> subprocess.Popen[str]:
+def start(folder: Path, how: str, threads: int = 2, **environment: str) -> subprocess.Popen[str]:
     inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return subprocess.Popen(
-        [sys.executable, "step.py", how],
+        [sys.executable, "step.py", how, str(threads)],
         cwd=folder,
         env=inherited | {"PYTHONPATH": str(LIBRARY), "TMPDIR": str(folder), "HERE": "1"} | environment,
         stderr=subprocess.PIPE,
@@ -150,3 +154,12 @@ def test_a_slurm_job_that_asks_for_it_has_a_server_of_its_own(folder: Path) -> N
         os.kill(int(server), signal.SIGTERM)
     assert servers[0] == servers[1]
     assert len({outside, *servers, str(os.getpid())}) == 4
+
+
+def test_every_library_uses_the_threads_of_the_job(folder: Path) -> None:
+    """Not those of the job that started the warm process: sums depend on them."""
+    for threads in (1, 2, 1):
+        process = start(folder, "counts", threads)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert f"threads {{{threads}}}\n" in (folder / "step.log").read_text()

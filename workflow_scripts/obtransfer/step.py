@@ -72,13 +72,25 @@ def execute(request: dict[str, Any], function: Callable[..., None] | None = None
 def _call(request: dict[str, Any], function: Callable[..., None] | None) -> None:
     if function is None:
         function = runpy.run_path(request["script"])[request["function"]]
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(request["threads"])
+    _use_threads(request["threads"])
     arguments = {name: _as_path(value) for name, value in request["files"].items()} | request["values"]
     wanted = inspect.signature(function).parameters
     if "made" in wanted:
         arguments["made"] = _made(request)
     function(**{name: arguments[name] for name in wanted})
+
+
+def _use_threads(count: int) -> None:
+    """For the libraries that are loaded: those of a warm process have read the environment of whoever started it.
+
+    The last bits of a product depend on the number of threads, so it must be that of the job.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(count)
 
 
 def _request(function: Callable[..., None], snakemake: Any) -> dict[str, Any]:
