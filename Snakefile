@@ -16,6 +16,7 @@ include: "rules/mask.smk"
 include: "rules/rounds.smk"
 include: "rules/finetune.smk"
 include: "rules/evaluate.smk"
+include: "rules/export.smk"
 include: "rules/report.smk"
 
 
@@ -23,6 +24,7 @@ include: "rules/report.smk"
 localrules:
     all,
     download_pretrained,
+    download_dataset,
     prepare_task,
     summarise,
     compare_criteria,
@@ -36,3 +38,4 @@ rule all:
         RESULTS / "figures",
         RESULTS / "summary.txt",
         RESULTS / "criteria.md",
+        exports_of_grid,

@@ -4,12 +4,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 
-from obtransfer import grid
+from obtransfer import backbones, grid
 from obtransfer.configuration import check
 from obtransfer.errors import ObtransferError
+from obtransfer.export import targets as exported
 from obtransfer.masks import schedule
 from obtransfer.provenance import source_digest
-from obtransfer.registry import ALLOCATIONS, BACKBONES, CRITERIA, ESTIMATORS, TASKS
+from obtransfer.registry import ALLOCATIONS, CRITERIA, DATASETS, ESTIMATORS, TASKS
 
 try:
     check(config)
@@ -17,12 +18,15 @@ except ObtransferError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = Path(config["results"])
+ON_DISK = "obtransfer.data.on_disk:load"
 NAME = "[a-z][a-z0-9_]*"
 
 
 wildcard_constraints:
-    backbone=f"{NAME}\\.{NAME}",
+    backbone=f"{NAME}\\.[a-z0-9_]+",
     task=NAME,
+    view="[0-9]+_crop[0-9]+_(bilinear|bicubic|nearest|lanczos)",
+    dataset=NAME,
     source=NAME,
     suite=NAME,
     label=NAME,
@@ -55,12 +59,30 @@ def mask_of(wildcards):
 def recalibration_task(wildcards):
     """The task whose calibration images renew BatchNorm's statistics, if any do."""
     kind, _, source = wildcards.batchnorm.partition("_")
-    return RESULTS / f"tasks/{source}.safetensors" if kind == "recalibrate" else []
+    return images_of(wildcards, source) if kind == "recalibrate" else []
+
+
+def images_of(wildcards, task):
+    """A task's images as the backbone sees them."""
+    try:
+        return RESULTS / grid.task_images(config, wildcards.backbone, task)
+    except ObtransferError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def task_images(wildcards):
+    """Images of the task."""
+    return images_of(wildcards, wildcards.task)
+
+
+def source_images(wildcards):
+    """Images of the source."""
+    return images_of(wildcards, wildcards.source)
 
 
 def suite_tasks(wildcards):
     """Images of every task of the suite."""
-    return [RESULTS / f"tasks/{task}.safetensors" for task in suite(wildcards)]
+    return [images_of(wildcards, task) for task in suite(wildcards)]
 
 
 def suite_heads(wildcards):
@@ -84,25 +106,85 @@ def known(entries, name, what):
 
 
 def backbone_entry(wildcards):
-    """Address, checksum, conversion and pixel statistics of a backbone's weights."""
-    return dict(vars(known(BACKBONES, wildcards.backbone, "backbone")))
+    """Where the backbone's weights come from, and the pixels they were trained on."""
+    try:
+        return dict(vars(backbones.backbone(config, wildcards.backbone)))
+    except ObtransferError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def file_of_backbone(wildcards):
+    """Size and time of a local file of weights, so that another one is read again; nothing for files from elsewhere."""
+    entry = backbone_entry(wildcards)
+    if not entry["source"].endswith(".local") or "://" in entry["address"]:
+        return []
+    path = Path(entry["address"].removeprefix("file:"))
+    return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else []
+
+
+def fetching(wildcards, output):
+    """How weights are fetched; Snakemake does not compare what takes `output`, and no result depends on it."""
+    return config.get("weights", {})
 
 
 def backbone_code(wildcards):
     """Digest of the code that fetches and converts this backbone."""
-    return source_digest(
-        "download_pretrained", known(BACKBONES, wildcards.backbone, "backbone").convert
-    )
+    return source_digest("download_pretrained", backbone_entry(wildcards)["source"])
 
 
 def task_loader(wildcards):
     """The function that makes the task's images."""
-    return known(TASKS, wildcards.task, "task")
+    task = known({**TASKS, **config.get("tasks", {})}, wildcards.task, "task")
+    return ON_DISK if isinstance(task, dict) else task.load
+
+
+def task_data(wildcards):
+    """The seed, and how many images every class has."""
+    counts = grid.images_per_class(config, wildcards.task)
+    return {"seed": config["data"]["seed"], "images_per_class": counts}
+
+
+def task_settings(wildcards):
+    """What else a task from a data set depends on; nothing for the others."""
+    task = config.get("tasks", {}).get(wildcards.task)
+    if task is None:
+        return {}
+    entry = config["datasets"][task["dataset"]]
+    return {
+        "images": DATASETS[entry["kind"]].images,
+        "dataset": entry,
+        "classes": task.get("classes"),
+        "max_corrupt": config["data"].get("max_corrupt", 0.01),
+    }
 
 
 def task_code(wildcards):
     """Digest of the code that makes this task."""
-    return source_digest("prepare_task", known(TASKS, wildcards.task, "task"))
+    images = task_settings(wildcards).get("images")
+    modules = [task_loader(wildcards), *([images] if images else [])]
+    return source_digest("prepare_task", *modules)
+
+
+def downloaded(wildcards):
+    """The table of what a data set holds, where it may have to be downloaded first."""
+    name = config["tasks"][wildcards.task]["dataset"]
+    download = config["datasets"][name].get("download", False)
+    return RESULTS / f"datasets/{name}.csv" if download else []
+
+
+def dataset_entry(wildcards):
+    """The data set's kind and folder."""
+    return known(config.get("datasets", {}), wildcards.dataset, "data set")
+
+
+def dataset_reader(wildcards):
+    """What reads data sets of this kind."""
+    return DATASETS[dataset_entry(wildcards)["kind"]].images
+
+
+def dataset_code(wildcards):
+    """Digest of the code that reads this data set."""
+    return source_digest("download_dataset", dataset_reader(wildcards))
 
 
 def estimator_code(wildcards):
@@ -182,7 +264,7 @@ def scoring_source(wildcards):
 def scoring_images(wildcards):
     """Images of the scoring's source, where it reads any."""
     source = scoring_source(wildcards)
-    return RESULTS / f"tasks/{source}.safetensors" if source else []
+    return images_of(wildcards, source) if source else []
 
 
 def scoring_head(wildcards):
@@ -380,6 +462,65 @@ def grid_settings(wildcards):
     """The part of the configuration that decides which rows the summary has."""
     return {
         key: config[key]
-        for key in ("results", "grid", "criteria", "suites")
+        for key in ("results", "grid", "criteria", "suites", "backbones")
         if key in config
     }
+
+
+def export_task(wildcards):
+    """The task an export is checked on: its head's, else the source of the model's last step, else the grid's first."""
+    head = (
+        wildcards.form.partition("zero_shot_")[2]
+        or wildcards.form.partition("probe_")[2]
+    )
+    tuning = wildcards.get("tuning", "").partition("/")[0].removeprefix("on_")
+    recalibrated = wildcards.batchnorm.partition("_")[2]
+    parts = wildcards.state.split("/")
+    scored = parts[1] if len(parts) == 5 else ""
+    return head or tuning or recalibrated or scored or config["grid"]["sources"][0]
+
+
+def export_images(wildcards):
+    """Images of the task an export is checked on."""
+    return images_of(wildcards, export_task(wildcards))
+
+
+def export_head(wildcards):
+    """The dense backbone's head for the task an export is checked on."""
+    return RESULTS / f"heads/{wildcards.backbone}/{export_task(wildcards)}.safetensors"
+
+
+def export_evaluations(wildcards):
+    """Accuracies of the exported model on every suite."""
+    tuning = wildcards.get("tuning", "")
+    state = f"{wildcards.backbone}/{wildcards.state}/{wildcards.batchnorm}"
+    folder = RESULTS / "evaluations" / state / tuning
+    return [folder / f"{name}.csv" for name in config["suites"]]
+
+
+def dense_evaluations(wildcards):
+    """Accuracies of the dense backbone on every suite."""
+    folder = RESULTS / f"evaluations/{wildcards.backbone}/{grid.DENSE}/keep"
+    return [folder / f"{name}.csv" for name in config["suites"]]
+
+
+def export_history(wildcards):
+    """How the exported model came about, as its card tells it."""
+    label = wildcards.state.partition("/")[0]
+    dense = label == grid.DENSE
+    criterion = {} if dense else grid.settings(config, label)
+    tuning = wildcards.get("tuning", "")
+    return {
+        "state": wildcards.state,
+        "batchnorm": wildcards.batchnorm,
+        "tuning": tuning,
+        "finetuned": bool(tuning),
+        "criterion": criterion,
+        "updated": "update" in criterion,
+        "settings": config["finetune"] if tuning else {},
+    }
+
+
+def exports_of_grid(wildcards):
+    """The card of every model that `export` names."""
+    return [RESULTS / folder / "card.md" for folder in exported.targets(config)]

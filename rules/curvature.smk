@@ -2,7 +2,7 @@ rule compute_curvature:
     input:
         weights=weights_of,
         mask=[],
-        task_images=RESULTS / "tasks/{source}.safetensors",
+        task_images=source_images,
         head=RESULTS / "heads/{backbone}/{source}.safetensors",
         first=earlier_of_dense,
     output:

@@ -17,6 +17,7 @@ rule evaluate_pruned:
     params:
         alpha=config["heads"]["alpha"],
         batch_size=config["evaluate"]["batch_size"],
+        mixed_precision=config["evaluate"].get("mixed_precision", False),
         code=source_digest("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"

@@ -2,7 +2,7 @@ rule finetune:
     input:
         weights=weights_of,
         mask=mask_of,
-        task_images=RESULTS / "tasks/{source}.safetensors",
+        task_images=source_images,
         head=RESULTS / "heads/{backbone}/{source}.safetensors",
         recalibration=recalibration_task,
     output:

@@ -9,6 +9,8 @@ rule download_pretrained:
         "../envs/steps.yaml"
     params:
         entry=backbone_entry,
+        file=file_of_backbone,
+        fetching=fetching,
         code=backbone_code,
     script:
         "../workflow_scripts/download_pretrained.py"

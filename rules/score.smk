@@ -1,7 +1,7 @@
 rule choose_damping:
     input:
         weights=weights_of,
-        task_images=RESULTS / "tasks/{source}.safetensors",
+        task_images=source_images,
         head=RESULTS / "heads/{backbone}/{source}.safetensors",
         statistics=damped_statistics,
     output:

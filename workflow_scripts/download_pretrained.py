@@ -6,18 +6,51 @@ from typing import Any
 from obtransfer.step import run_step
 
 
-def download_pretrained(weights: Path, *, backbone: str, entry: dict[str, Any], made: dict[str, Any]) -> None:
-    """Write `weights`, a "backbone" artefact, from the registry's `entry` (address, sha256, convert, pixels)."""
-    from obtransfer.models.download import fetch
+def download_pretrained(
+    weights: Path, *, backbone: str, entry: dict[str, Any], fetching: dict[str, Any], made: dict[str, Any]
+) -> None:
+    """Write `weights`, a "backbone" artefact, from `entry` (source, address, checksum, pixels).
+
+    How the file is fetched is no part of the artefact; which file it is, is.
+    """
+    from importlib import import_module
+
+    from obtransfer.models.checkpoint import read_checkpoint
     from obtransfer.models.save import save_backbone
     from obtransfer.resolve import resolve
-    from safetensors.torch import load_file
 
+    # By name, so that these are no part of the step's digest: how bytes come here changes none of them.
+    fetch, record = (
+        resolve("obtransfer.models.download:fetch"),
+        resolve("obtransfer.models.weights_lock:record"),
+    )
+    how = resolve("obtransfer.models.download:fetching")(**fetching)
+    source = import_module(entry["source"])
+    addresses = source.addresses(entry)
     download = weights.with_name(f"{backbone}.download")
-    fetch(entry["address"], entry["sha256"], download)
-    state = resolve(entry["convert"])(load_file(download))
-    save_backbone(weights, state, backbone=backbone, entry=entry, made=made)
-    download.unlink()
+    file = fetch(
+        addresses,
+        download,
+        how,
+        checksums={"": entry["sha256"] or "", **getattr(source, "CHECKSUMS", {})},
+        digits_in_name=getattr(source, "DIGITS_IN_NAME", False),
+    )
+    try:
+        architecture = entry["architecture"] or backbone.partition(".")[0]
+        state = source.convert(read_checkpoint(download, f"{backbone} ({file.name})"), architecture)
+        settings = {"entry": {**entry, "address": file.name}, "code": made["settings"]["code"]}
+        save_backbone(
+            weights,
+            state,
+            backbone=backbone,
+            entry=entry,
+            made={**made, "settings": settings},
+            checkpoint={"name": file.name, "sha256": file.sha256},
+        )
+        if not entry["sha256"] and not addresses[file.name].startswith("file:"):
+            record(how.lock, file.name, file.sha256, file.num_bytes)
+    finally:
+        download.unlink()  # a file that can't be read must not be met again
 
 
 if "snakemake" in globals():

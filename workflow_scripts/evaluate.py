@@ -16,9 +16,13 @@ def evaluate(
     *,
     alpha: float,
     batch_size: int,
+    mixed_precision: bool,
     made: dict[str, Any],
 ) -> None:
-    """Write `accuracies`, an "evaluation" table: a row per task and head (zero_shot, probe)."""
+    """Write `accuracies`, an "evaluation" table: a row per task and head (zero_shot, probe).
+
+    `mixed_precision` is for GPUs; a CPU computes in float32.
+    """
     from obtransfer.artifacts import map_tensors, read_tensors, write_table
     from obtransfer.evaluate.tasks import evaluate_tasks
     from obtransfer.heads.ridge import RidgeHead
@@ -27,8 +31,9 @@ def evaluate(
     from obtransfer.step import device
 
     model, card = load_pruned(weights, mask, recalibration, device=device())
-    images = {path.stem: map_tensors(path, kind="task") for path in tasks}
-    classifiers = {path.stem: RidgeHead(**read_tensors(path, kind="head").tensors) for path in heads}
+    images = {path.parent.name: map_tensors(path, kind="task") for path in tasks}
+    fitted = {path.stem: read_tensors(path, kind="head") for path in heads}
+    classifiers = {task: RidgeHead(**head.tensors) for task, head in fitted.items()}
     with bar(len(images), "tasks") as progress:
         rows = evaluate_tasks(
             model,
@@ -39,8 +44,13 @@ def evaluate(
             std=card["std"],
             batch_size=batch_size,
             device=device(),
+            mixed_precision=mixed_precision and device() == "cuda",
             progress=progress,
         )
+    for row in rows:
+        # A probe is fitted on the train split always.
+        fit_split = fitted[row["task"]].metadata["fit_split"] if row["head"] == "zero_shot" else "train"
+        row |= {"num_classes": classifiers[row["task"]].num_classes, "fit_split": fit_split}
     metadata = {key: card[key] for key in ("backbone", "density", "collapsed_layers")} | {"made": made}
     write_table(accuracies, rows, kind="evaluation", metadata=metadata)
 

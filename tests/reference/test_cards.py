@@ -27,7 +27,7 @@ def test_the_card_is_right_about_a_seen_and_an_unseen_task(path: Path) -> None:
     model = build(card["architecture"])
     load_strictly(model, convert(load_file(path.with_suffix(".safetensors"))), path.stem)
     for task in ("greek", "handwritten"):
-        images = resolve(TASKS[task])(task, seed=0, images_per_class=card["ridge_images_per_class"])
+        images = resolve(TASKS[task].load)(task, seed=0, images_per_class=card["ridge_images_per_class"])
         features, labels = {}, {}
         for split in ("train", "test"):
             chosen = images.split == SPLITS.index(split)

@@ -364,7 +364,11 @@ BAD = [
         "grid.allocations[0]: n_of_16 needs sparsities that are multiples of 1/16; got 0.7, 0.95; compute ...",
     ),
     ("curvature.loss", "hinge", "curvature.loss: unknown loss 'hinge'; there are: squared_error, ..."),
-    ("curvature.num_examples", 9, "curvature.num_examples: got 9; needed at least 10, one of every class"),
+    (
+        "curvature.num_examples",
+        9,
+        "curvature.num_examples: got 9; needed at least 10, one of every class of ...",
+    ),
     ("curvature.shares", 0, "curvature.shares: got 0; needed a whole number, at least 1 (jobs ..."),
 ]
 

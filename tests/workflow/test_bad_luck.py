@@ -137,7 +137,7 @@ def test_missing_weights_are_named(fresh: Project) -> None:
             "pretrained/miniresnet.moco.safetensors",
             "no backbone is called 'miniresnet.moco'; there are: miniresnet.s",
         ),
-        ("tasks/uper.safetensors", "no task is called 'uper'; there are: upper"),
+        ("tasks/uper/32_crop1000_bilinear.safetensors", "no task is called 'uper'; there are: upper"),
         (
             f"scores/{BACKBONE}/obx/upper/seed_0.safetensors",
             "no criterion is called 'obx'; there are: magnitude",

@@ -176,7 +176,12 @@ def test_many_rounds_in_one_job_equal_the_same_rounds_as_jobs(project: Project) 
     model, card = load_backbone(results / f"pretrained/{BACKBONE}.safetensors")
     head = results / f"heads/{BACKBONE}/upper.safetensors"
     calibration = read_calibration(
-        results / "tasks/upper.safetensors", head, card, num_examples=20, batch_size=10, seed=0
+        results / "tasks/upper/32_crop1000_bilinear.safetensors",
+        head,
+        card,
+        num_examples=20,
+        batch_size=10,
+        seed=0,
     )
     import torch
 

@@ -16,6 +16,11 @@ SCORINGS = ("magnitude", *DATA_DRIVEN)
 REPORT = {"summary.csv", "figures", "criteria.csv"}
 
 
+def task(name: str) -> str:
+    """A task as both backbones see it."""
+    return f"tasks/{name}/32_crop1000_bilinear.safetensors"
+
+
 def batchnorms(backbone: str) -> tuple[str, ...]:
     return ("keep", "recalibrate_upper") if backbone == RESNET else ("keep",)
 
@@ -47,7 +52,7 @@ def test_a_full_run_leaves_nothing_to_do(copy: Project) -> None:
 
 
 def test_every_job_of_the_grid_is_expected(fresh: Project) -> None:
-    jobs = {"tasks/upper.safetensors", "tasks/hebrew.safetensors"} | REPORT
+    jobs = {task("upper"), task("hebrew")} | REPORT
     for backbone in BACKBONES:
         jobs |= {f"pretrained/{backbone}.safetensors"}
         jobs |= {f"heads/{backbone}/{task}.safetensors" for task in ("upper", "hebrew")}
@@ -67,7 +72,7 @@ def test_a_new_sparsity_runs_its_own_jobs(copy: Project) -> None:
 
 def test_a_new_task_in_a_new_suite_runs_its_own_jobs(copy: Project) -> None:
     copy.configure(lambda config: config["suites"].update(extra=["shapes"]))
-    jobs = REPORT | {"tasks/shapes.safetensors"}
+    jobs = REPORT | {task("shapes")}
     for backbone in BACKBONES:
         jobs |= {f"heads/{backbone}/shapes.safetensors"}
         for state in ("dense", *states(SCORINGS, ("0.5", "0.9"))):
@@ -78,7 +83,7 @@ def test_a_new_task_in_a_new_suite_runs_its_own_jobs(copy: Project) -> None:
 
 def test_a_new_task_in_an_old_suite_trains_nothing(copy: Project) -> None:
     copy.configure(lambda config: config["suites"]["all"].append("shapes"))
-    jobs = REPORT | {"tasks/shapes.safetensors"}
+    jobs = REPORT | {task("shapes")}
     for backbone in BACKBONES:
         jobs |= {f"heads/{backbone}/shapes.safetensors"}
         for state in ("dense", *states(SCORINGS, ("0.5", "0.9"))):
@@ -177,8 +182,8 @@ def test_one_evaluation_by_path_on_an_empty_results_folder(fresh: Project) -> No
     target = f"evaluations/{RESNET}/{state}/keep/all.csv"
     assert fresh.jobs(f"results/{target}") == {
         f"pretrained/{RESNET}.safetensors",
-        "tasks/upper.safetensors",
-        "tasks/hebrew.safetensors",
+        task("upper"),
+        task("hebrew"),
         f"heads/{RESNET}/upper.safetensors",
         f"heads/{RESNET}/hebrew.safetensors",
         f"curvature/{RESNET}/upper/seed_0/ggn.block8.safetensors",

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from obtransfer import backbone_configuration, task_configuration
+from obtransfer.entries import entries as _entries
+from obtransfer.entries import mapping as _mapping
+from obtransfer.entries import unknown as _unknown
 from obtransfer.errors import ObtransferError
+from obtransfer.export import targets as exported
 from obtransfer.registry import (
     ALLOCATIONS,
-    ARCHITECTURES,
-    BACKBONES,
     CRITERIA,
     ESTIMATORS,
     LOSSES,
-    TASKS,
     Criterion,
 )
-from obtransfer.schema import did_you_mean, problems, read_schema, shown
+from obtransfer.schema import problems, read_schema, shown
 
-CLASSES_PER_TASK = 10  # ASSUME: every task of the registry has ten classes
 RESERVED_LABEL = "dense"
 
 CHOSEN = "chosen"
@@ -55,8 +56,13 @@ def check(config: Mapping[str, Any]) -> None:
             _groups_of_m,
             _chosen_damping,
             _finetuned,
-            _calibration,
+            backbone_configuration.known,
+            backbone_configuration.own,
+            task_configuration.data_sets,
+            task_configuration.tasks,
+            task_configuration.calibration,
             _milestones,
+            exported.problems,
         ):
             found += rule(config)
     if found:
@@ -65,8 +71,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _duplicates(config: Mapping[str, Any]) -> Iterator[str]:
-    """Lists name nothing twice: 0.5 and 0.50 are the same."""
+    """Lists name nothing twice: 0.5 and 0.50 are the same; only those of colours may."""
     for path, values in _lists(config, ""):
+        if path.startswith("backbones."):
+            continue
         for index, value in enumerate(values):
             earlier = values.index(value)  # ASSUME: lists are short
             if earlier < index:
@@ -74,26 +82,18 @@ def _duplicates(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _names(config: Mapping[str, Any]) -> Iterator[str]:
-    """Tasks, backbones and allocations exist."""
+    """Tasks, allocations and losses exist."""
+    tasks = task_configuration.known_tasks(config)
     for path, name in _entries(config, "grid", "sources"):
-        yield from _unknown(path, name, TASKS, "task")
+        yield from _unknown(path, name, tasks, "task")
     for suite in _mapping(config, "suites"):
         for path, name in _entries(config, "suites", suite):
-            yield from _unknown(path, name, TASKS, "task")
+            yield from _unknown(path, name, tasks, "task")
     for path, name in _entries(config, "grid", "allocations"):
         yield from _unknown(path, name, ALLOCATIONS, "allocation")
     loss = _mapping(config, "curvature").get("loss")
     if isinstance(loss, str):
         yield from _unknown("curvature.loss", loss, LOSSES, "loss")
-    for path, name in _entries(config, "grid", "backbones"):
-        architecture, _, pretraining = name.partition(".")
-        pretrainings = [
-            known.partition(".")[2] for known in BACKBONES if known.startswith(f"{architecture}.")
-        ]
-        if pretrainings:
-            yield from _unknown(path, pretraining, pretrainings, f"pretraining of {architecture}:")
-        else:
-            yield from _unknown(path, name, BACKBONES, "backbone")
 
 
 def _sources(config: Mapping[str, Any]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _sources(config: Mapping[str, Any]) -> Iterator[str]:
         name for suite in _mapping(config, "suites") for _, name in _entries(config, "suites", suite)
     }
     for path, name in _entries(config, "grid", "sources"):
-        if name in TASKS and name not in evaluated:
+        if name in task_configuration.known_tasks(config) and name not in evaluated:
             yield f"{path}: the source {name!r} is in no suite and would never be evaluated; add it to one"
 
 
@@ -183,11 +183,7 @@ def _keys_of_labels() -> Mapping[str, Any]:
 
 def _undefined(config: Mapping[str, Any]) -> Iterator[str]:
     """Criteria that are not defined for a backbone of the grid."""
-    attentive = {
-        name
-        for _, name in _entries(config, "grid", "backbones")
-        if name.partition(".")[0] in ARCHITECTURES and ARCHITECTURES[name.partition(".")[0]].has_attention
-    }
+    attentive = backbone_configuration.attentive(config)
     for path, label in _entries(config, "grid", "criteria"):
         name = _mapping(config, "criteria", label).get("criterion", label)
         if attentive and name in CRITERIA and not CRITERIA[name].attention:
@@ -243,19 +239,6 @@ def _finetuned(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{path}: got {name!r}; needed one of grid.batchnorm: {', '.join(treatments)}"
 
 
-def _calibration(config: Mapping[str, Any]) -> Iterator[str]:
-    """Curvature reads no more calibration images than there are."""
-    wanted = _mapping(config, "curvature").get("num_examples")
-    per_class = _mapping(config, "data", "images_per_class").get("calibration")
-    if isinstance(wanted, int) and 0 < wanted < CLASSES_PER_TASK:
-        yield f"curvature.num_examples: got {wanted}; needed at least {CLASSES_PER_TASK}, one of every class"
-    if isinstance(wanted, int) and isinstance(per_class, int) and wanted > CLASSES_PER_TASK * per_class > 0:
-        yield (
-            f"curvature.num_examples: got {wanted}; needed at most {CLASSES_PER_TASK * per_class} "
-            f"({CLASSES_PER_TASK} classes × data.images_per_class.calibration = {per_class})"
-        )
-
-
 def _milestones(config: Mapping[str, Any]) -> Iterator[str]:
     """A multistep schedule has steps, in order."""
     settings = _mapping(config, "finetune")
@@ -265,28 +248,6 @@ def _milestones(config: Mapping[str, Any]) -> Iterator[str]:
     whole = isinstance(milestones, list) and all(isinstance(epoch, int) for epoch in milestones)
     if whole and milestones != sorted(milestones):
         yield f"finetune.milestones: got {shown(milestones)}; needed growing epochs"
-
-
-def _unknown(path: str, name: str, known: Iterable[str], what: str) -> Iterator[str]:
-    """Tell a name that is not known, with those that are."""
-    if name not in known:
-        yield f"{path}: unknown {what} {name!r}; {did_you_mean(name, known)}there are: {', '.join(known)}"
-
-
-def _mapping(config: Mapping[str, Any], *keys: Any) -> Mapping[Any, Any]:
-    """The mapping below `keys`; empty where there is none, which the schema tells."""
-    value: Any = config
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def _entries(config: Mapping[str, Any], *keys: Any) -> list[tuple[str, str]]:
-    """Path and text of every entry of the list below `keys` that is text."""
-    values = _mapping(config, *keys[:-1]).get(keys[-1])
-    path = ".".join(map(str, keys))
-    listed = values if isinstance(values, list) else []
-    return [(f"{path}[{index}]", value) for index, value in enumerate(listed) if isinstance(value, str)]
 
 
 def _lists(value: Any, path: str) -> Iterator[tuple[str, list[Any]]]:

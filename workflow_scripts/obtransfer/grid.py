@@ -16,9 +16,11 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from obtransfer.registry import ARCHITECTURES, CRITERIA, ESTIMATORS
+from obtransfer import backbones
+from obtransfer.registry import CRITERIA, DATASETS, ESTIMATORS, TASKS
 
 DENSE = "dense"
+CLASSES_DRAWN = 10
 MAX_ROUNDS_AS_JOBS = 10
 _OF_THE_MASK = (
     "update",
@@ -57,8 +59,8 @@ def points(config: Mapping[str, Any]) -> Iterator[Point]:
     """Every model the summary reports: dense, pruned and, if asked for, fine-tuned, with their controls."""
     grid = config["grid"]
     for backbone, source, seed in product(grid["backbones"], grid["sources"], grid["seeds"]):
-        tuned = _batchnorms(backbone, grid["finetune"])
-        for batchnorm in _batchnorms(backbone, grid["batchnorm"]):
+        tuned = _batchnorms(config, backbone, grid["finetune"])
+        for batchnorm in _batchnorms(config, backbone, grid["batchnorm"]):
             stages = ("pruned", "finetuned") if batchnorm in tuned else ("pruned",)
             for stage in stages:
                 dense = "dense" if stage == "pruned" else stage
@@ -131,6 +133,38 @@ def statistic(config: Mapping[str, Any], backbone: str, label: str, origin: str)
     return f"curvature/{folder}/{estimator(chosen)}.{structure(chosen)}.safetensors"
 
 
+def task_images(config: Mapping[str, Any], backbone: str, task: str) -> str:
+    """Path of a task's images as `backbone` sees them.
+
+    Raises:
+        ObtransferError: nobody knows the backbone.
+    """
+    return f"tasks/{task}/{backbones.view(config, backbone)}.safetensors"
+
+
+def num_classes(config: Mapping[str, Any], task: str) -> int | None:
+    """How many classes a task has; None where only the data set's files tell.
+
+    Args:
+        config: the configuration; may be wrong elsewhere.
+        task: one of the registry or of `tasks`.
+    """
+    if task in TASKS:
+        return TASKS[task].num_classes
+    entry = config["tasks"][task]
+    kind = config["datasets"][entry["dataset"]]["kind"]
+    every, chosen = DATASETS[kind].num_classes, entry.get("classes", {"draw": CLASSES_DRAWN})
+    if isinstance(chosen, Mapping):
+        return int(chosen["draw"]) if "classes" in entry or every else None
+    return every if isinstance(chosen, str) else len(chosen)
+
+
+def images_per_class(config: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Images of every class in each split: the task's own numbers over those under `data`."""
+    own = config.get("tasks", {}).get(task, {}).get("images_per_class", {})
+    return {**config["data"]["images_per_class"], **own}
+
+
 def rounds(settings: Mapping[str, Any]) -> int:
     """In how many rounds the weights are removed."""
     return int(settings.get("rounds", 1))
@@ -159,8 +193,8 @@ def _batchnorm(point: Point) -> str:
     return f"recalibrate_{point.source}" if point.batchnorm == "recalibrate" else point.batchnorm
 
 
-def _batchnorms(backbone: str, wanted: list[str]) -> list[str]:
+def _batchnorms(config: Mapping[str, Any], backbone: str, wanted: list[str]) -> list[str]:
     """The treatments that mean something: without BatchNorm there is nothing to recalibrate."""
-    if not wanted or ARCHITECTURES[backbone.split(".")[0]].has_batchnorm:
+    if not wanted or backbones.architecture(config, backbone).has_batchnorm:
         return wanted
     return ["keep"]

@@ -46,6 +46,24 @@ class Estimator:
 
 
 @dataclass(frozen=True)
+class Task:
+    """`load` makes the images of a task that needs no files: load(name, seed=, images_per_class=, view=)."""
+
+    load: str
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A kind of data set on disk. `images`: an `obtransfer.data.pool:DataSet`; `num_classes`: where the kind fixes it;
+    `downloads`: whether it can be fetched (`download: true`)."""
+
+    images: str
+    num_classes: int | None = None
+    downloads: bool = False
+
+
+@dataclass(frozen=True)
 class Architecture:
     """What the grid must know of a network (`obtransfer.models.build`) without building it."""
 
@@ -55,14 +73,22 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Backbone:
-    """Where pre-trained weights come from, how their keys are converted, and the pixels they were trained on."""
+    """Where pre-trained weights come from, and the pixels they were trained on.
 
+    `source`: the module that knows the publisher's format and turns `address` into addresses of files; `sha256`: None
+    where the publisher gives none; `crop`: what the centre crop leaves of the resized short side; `architecture`: the name
+    that `obtransfer.models.build` takes, where it is not the first part of the backbone's.
+    """
+
+    source: str
     address: str
-    sha256: str
-    convert: str
+    sha256: str | None
     input_size: int
+    crop: float
+    interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    architecture: str = ""
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -122,21 +148,60 @@ _GLYPHS = (
     "upper", "lower", "digits", "greek", "cyrillic", "armenian", "georgian", "arrows", "math", "symbols",
     "hebrew", "shapes",
 )  # fmt: skip
-TASKS: dict[str, str] = {name: "obtransfer.data.glyphs:load" for name in _GLYPHS} | {
-    "handwritten": "obtransfer.data.digits:load",
+TASKS: dict[str, Task] = {name: Task("obtransfer.data.glyphs:load", 10) for name in _GLYPHS} | {
+    "handwritten": Task("obtransfer.data.digits:load", 10),
+}
+
+
+def _torchvision(name: str, num_classes: int) -> DataSet:
+    return DataSet(f"obtransfer.data.torchvision_sets:{name}", num_classes, downloads=True)
+
+
+DATASETS: dict[str, DataSet] = {
+    "image_folder": DataSet("obtransfer.data.image_folder:IMAGE_FOLDER"),
+    "imagenet": DataSet("obtransfer.data.imagenet:IMAGENET", 1000),
+    "cifar10": _torchvision("CIFAR10", 10),
+    "cifar100": _torchvision("CIFAR100", 100),
+    "dtd": _torchvision("DTD", 47),
+    "eurosat": _torchvision("EUROSAT", 10),
+    "gtsrb": _torchvision("GTSRB", 43),
+    "svhn": _torchvision("SVHN", 10),
+    "food101": _torchvision("FOOD101", 101),
+    "pets": _torchvision("PETS", 37),
+    "aircraft": _torchvision("AIRCRAFT", 100),
+    "flowers102": _torchvision("FLOWERS102", 102),
+    "sun397": _torchvision("SUN397", 397),
+    "mnist": _torchvision("MNIST", 10),
 }
 
 ARCHITECTURES: dict[str, Architecture] = {
     "miniresnet": Architecture(has_batchnorm=True, has_attention=False),
     "minivit": Architecture(has_batchnorm=False, has_attention=True),
+    "vit_small_patch16_224_h12": Architecture(has_batchnorm=False, has_attention=True),
 }
+
+
+SOURCES: dict[str, str] = {
+    name: f"obtransfer.models.{name}"
+    for name in ("timm_hub", "torchvision", "mocov2", "mocov3", "dino", "local", "mini")
+}
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_FBAI = "https://dl.fbaipublicfiles.com"
 
 
 def _mini(name: str, sha256: str) -> Backbone:
     address = f"file:resources/pretrained/{name}.safetensors"
-    return Backbone(
-        address, sha256, "obtransfer.models.mini:convert", 32, (0.32, 0.32, 0.32), (0.22, 0.22, 0.22)
-    )
+    mean, std = (0.32, 0.32, 0.32), (0.22, 0.22, 0.22)
+    return Backbone(SOURCES["mini"], address, sha256, 32, 1.0, "bilinear", mean, std)
+
+
+def _published(
+    source: str, address: str, interpolation: str, crop: float = 0.875, architecture: str = ""
+) -> Backbone:
+    """Weights for images of 224 pixels; interpolation and crop are those of the publisher's own evaluation."""
+    mean, std = _IMAGENET
+    return Backbone(SOURCES[source], address, None, 224, crop, interpolation, mean, std, architecture)
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -149,4 +214,33 @@ BACKBONES: dict[str, Backbone] = {
         "minivit.mocov2": "cfa85833eb19b9f06713f9aee63c233682a47b23da8c2f905b2a5e18355d5684",
         "minivit.dino": "6bb4a4ba513eb44dd2d647510ff3886f099c31d1b8bb52a4b30c026a3820509a",
     }.items()
-}
+} | {
+    "resnet50.imagenet": _published("torchvision", "ResNet50_Weights.IMAGENET1K_V1", "bilinear"),
+    "resnet50.imagenet_v2": _published("torchvision", "ResNet50_Weights.IMAGENET1K_V2", "bilinear", 0.965),
+    "resnet50.mocov2": _published(
+        "mocov2", f"{_FBAI}/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar", "bilinear"
+    ),
+    "resnet50.dino": _published(
+        "dino", f"{_FBAI}/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth", "bicubic"
+    ),
+    # Like ResNet-50's, and DINO's images, ImageNet-1k and nothing else: timm's other supervised weights of this network
+    # have seen ImageNet-21k, which contains most transfer tasks.
+    "vit_base_patch16_224.imagenet": Backbone(
+        SOURCES["timm_hub"], "timm/vit_base_patch16_224.augreg_in1k", None, 224, 0.9, "bicubic",
+        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "vit_base_patch16_224.augreg_in1k",
+    ),
+    "vit_base_patch16_224.dino_official": _published(
+        "dino", f"{_FBAI}/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth", "bicubic"
+    ),
+    "vit_base_patch16_224.mocov3": _published(
+        "mocov3", f"{_FBAI}/moco-v3/vit-b-300ep/vit-b-300ep.pth.tar", "bilinear"
+    ),
+    "vit_small_patch16_224.dino_official": _published(
+        "dino", f"{_FBAI}/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth", "bicubic"
+    ),
+    "vit_small_patch16_224.mocov3": _published(
+        "mocov3", f"{_FBAI}/moco-v3/vit-s-300ep/vit-s-300ep.pth.tar", "bilinear",
+        architecture="vit_small_patch16_224_h12",
+    ),
+}  # fmt: skip
+"""Besides these: the configuration's `backbones`, and every architecture.tag of timm (`obtransfer.backbones`)."""

@@ -145,12 +145,12 @@ def _in_batches_that_fit(
     """The sums over examples do not depend on the batches; the first is the largest, so little is done twice."""
     import torch
 
-    size = BatchSize(calibration.batch_size)
+    size = BatchSize(calibration.batch_size, "curvature")
     while True:
         try:
             return compute(replace(calibration, batch_size=size.value))
         except torch.OutOfMemoryError:
-            size.halve(min(size.value, len(calibration.labels)), "curvature")
+            size.halve(min(size.value, len(calibration.labels)))
 
 
 def compute_with_earlier(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from obtransfer import warm
+from obtransfer.data.fitting import NOTES
 from obtransfer.errors import ObtransferError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -55,6 +56,7 @@ def execute(request: dict[str, Any], function: Callable[..., None] | None = None
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         begun = time.time()
+        os.environ[NOTES] = str(_notes_of(request))
         try:
             _warn_of_idle_gpu()
             _call(request, function)
@@ -78,6 +80,13 @@ def _call(request: dict[str, Any], function: Callable[..., None] | None) -> None
     if "made" in wanted:
         arguments["made"] = _made(request)
     function(**{name: arguments[name] for name in wanted})
+
+
+def _notes_of(request: dict[str, Any]) -> Path:
+    """Beside the logs of the rule: what its steps find out about a backbone and tell the next ones."""
+    log, name = Path(request["log"]), request["wildcards"].get("backbone", "all")
+    folder = next((path for path in log.parents if path.name == request["rule"]), log.parent)
+    return folder / f"{name}.batch_sizes.json"
 
 
 def _use_threads(count: int) -> None:

@@ -63,6 +63,30 @@ class Narrow(nn.Module):
         return self.net(x)
 
 
+def test_a_size_that_fits_is_noted_for_the_next_run(net, pixels, norm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OBTRANSFER_BATCH_SIZES", str(tmp_path / "sizes.json"))
+    for tried in ("25, 12", ""):
+        extract_features(Narrow(net, 7), pixels, batch_size=100, **norm)
+        told = capsys.readouterr().err
+        assert [text for text in ("25", "12") if f"{text} images at once do not fit" in told] == (
+            tried.split(", ") if tried else []
+        )
+    told = []
+    extract_features(net, pixels, batch_size=50, progress=lambda *done: told.append(done), **norm)
+    assert told == [(25, 25)]  # what was asked for then says nothing of another size
+    (tmp_path / "sizes.json").write_text("half a fi")
+    extract_features(Narrow(net, 7), pixels, batch_size=100, **norm)
+    assert "25 images at once do not fit" in capsys.readouterr().err
+
+
+def test_mixed_precision_is_bfloat16(net, pixels, norm):
+    expected = extract_features(net, pixels, batch_size=25, **norm)
+    found = extract_features(net, pixels, batch_size=25, mixed_precision=True, **norm)
+    assert found.dtype == np.float32
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 2**-16 < error < 2**-5  # one rounding is 2^-9
+
+
 def test_images_that_do_not_fit_go_in_smaller_batches(net, pixels, norm, capsys):
     told = []
     expected = extract_features(net, pixels, batch_size=25, **norm)

@@ -102,3 +102,35 @@ def test_backbone_artefact_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(value.numpy(), tensors[name])
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded(images), model(images))
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_convnext", "test_efficientnet"])
+def test_loading_without_making_random_values_first_changes_nothing(
+    tmp_path: Path, architecture: str
+) -> None:
+    torch.manual_seed(0)
+    model = build(architecture)
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    write_tensors(tmp_path / "file", tensors, kind="backbone", metadata={"architecture": architecture})
+    loaded, _ = load_backbone(tmp_path / "file")
+    assert not any(value.is_meta for value in (*loaded.parameters(), *loaded.buffers()))
+    assert not any(module.training for module in loaded.modules())
+    images = torch.randn(2, 3, 160, 160)
+    assert torch.equal(loaded(images), model(images))
+    before = next(loaded.parameters()).clone()
+    with torch.no_grad():  # the tensors are the network's own: they can be changed, and the file is not
+        next(loaded.parameters()).add_(1)
+    assert torch.equal(next(load_backbone(tmp_path / "file")[0].parameters()), before)
+
+
+def test_what_no_file_holds_is_computed(tmp_path: Path) -> None:
+    """LeViT indexes its attention biases by a buffer that is in no state_dict."""
+    torch.manual_seed(0)
+    model = build("levit_128s")
+    unsaved = {name for name, _ in model.named_buffers()} - set(model.state_dict())
+    assert unsaved
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    write_tensors(tmp_path / "file", tensors, kind="backbone", metadata={"architecture": "levit_128s"})
+    loaded, _ = load_backbone(tmp_path / "file")
+    images = torch.randn(1, 3, 224, 224)
+    assert torch.equal(loaded(images), model(images))

@@ -31,6 +31,7 @@ def _summary(
     allocations: Sequence[str] = ("global",),
     stages: Sequence[str] = ("pruned", "finetuned"),
     batchnorm: Sequence[str] = ("keep", "recalibrate"),
+    fit_split: str = "train",
 ) -> pd.DataFrame:
     models = [("dense", "", 0.0, "dense"), *(("dense", "", 0.0, s) for s in stages if s == "finetuned")]
     models += list(product(criteria, allocations, sparsities, stages))
@@ -48,7 +49,8 @@ def _summary(
                 "allocation": allocation, "sparsity": sparsity, "seed": 0, "stage": stage, "batchnorm": norm,
                 "task": task, "is_source": task == source, "head": head,
                 "accuracy": _accuracy(criterion, sparsity, stage, task, source), "loss": 0.1, "num_test": 100,
-                "density": 1 - sparsity, "collapsed_layers": 0,
+                "density": 1 - sparsity, "collapsed_layers": 0, "num_classes": 10,
+                "fit_split": fit_split if head == "zero_shot" else "train",
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

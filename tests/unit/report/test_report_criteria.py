@@ -46,7 +46,8 @@ def make(
                 "architecture": architecture, "pretraining": pretraining, "source": source, "criterion": criterion,
                 "allocation": spread, "sparsity": sparsity, "seed": seed, "stage": stage, "batchnorm": "keep",
                 "task": task, "is_source": task == source, "head": "zero_shot", "loss": 0.1, "num_test": 100,
-                "accuracy": accuracy(criterion, source, seed, task), "density": 1 - sparsity, "collapsed_layers": 0, **columns,
+                "accuracy": accuracy(criterion, source, seed, task), "density": 1 - sparsity, "collapsed_layers": 0,
+                "num_classes": 10, "fit_split": "train", **columns,
             }
             for criterion, spread, sparsity, stage in models
         ]  # fmt: skip

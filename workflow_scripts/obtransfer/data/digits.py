@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from obtransfer.data.splits import SPLITS, TaskImages, checked_counts
+from obtransfer.data.view import RENDERED, look_at_all, parse_view
 from obtransfer.errors import ObtransferError
 
 TASK = "handwritten"
 _ENLARGEMENT = 4  # 8 × 8 to 32 × 32
 
 
-def load(task: str, *, seed: int, images_per_class: Mapping[str, int]) -> TaskImages:
+def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str = RENDERED) -> TaskImages:
     """The digits, split.
 
     Every class is shuffled by (seed, class) and dealt out from fixed places: test from the front, then train,
@@ -29,6 +30,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int]) -> TaskIm
         task: "handwritten".
         seed: non-negative.
         images_per_class: images per class of each split; a class has about 174 to 183.
+        view: of the backbone; images are enlarged to 32 pixels first.
 
     Returns:
         Grey images in RGB, light on dark, ordered by split and class.
@@ -60,7 +62,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int]) -> TaskIm
             labels += [digit] * counts[name]
             split_of += [split] * counts[name]
         start += counts[name]
-    images = _enlarge(pixels[np.concatenate(chosen)])
+    images = look_at_all(_enlarge(pixels[np.concatenate(chosen)]), parse_view(view))
     return TaskImages(
         images, np.array(labels, dtype=np.int64), np.array(split_of, dtype=np.uint8), tuple("0123456789")
     )

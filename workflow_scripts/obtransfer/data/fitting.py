@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from pathlib import Path
 
 from obtransfer.errors import ObtransferError
 
+NOTES = "OBTRANSFER_BATCH_SIZES"
+"""Environment variable: the JSON file in which sizes that fit are noted for the next run; without it none are."""
+
 
 class BatchSize:
-    """A number of images that is halved when they do not fit; what follows uses the smaller one.
+    """A number of images that is halved when they do not fit; what follows, and the next run, uses the smaller one.
 
     Only a GPU can be asked again after it has run out of memory; on the CPU the process ends.
 
@@ -16,31 +22,54 @@ class BatchSize:
         value: images at once.
     """
 
-    def __init__(self, value: int) -> None:
-        self.value = value
+    def __init__(self, asked: int, what: str) -> None:
+        """`asked`: images at once, if they fit; `what` is computed, for messages and notes."""
+        self.what = what
+        self.key = f"{what}, {asked} asked, {_device()}"
+        self.value = min(asked, _notes().get(self.key, asked))
 
-    def halve(self, tried: int, what: str) -> None:
-        """After `tried` images did not fit.
-
-        Args:
-            tried: images of the batch that failed, possibly fewer than `value`.
-            what: what was computed, for the message.
+    def halve(self, tried: int) -> None:
+        """After `tried` images, possibly fewer than `value`, did not fit.
 
         Raises:
             ObtransferError: not even one image fits.
         """
         if tried <= 1:
             raise ObtransferError(
-                f"{what}: not even one image fits the device's memory; use a device with more, or smaller images"
+                f"{self.what}: not even one image fits the device's memory; use a device with more, or smaller images"
             )
         self.value = tried // 2
         import torch
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        _note(self.key, self.value)
         print(
-            f"{what}: {tried} images at once do not fit the memory, going on with {self.value}. The result is the same; "
-            f"a batch_size of {self.value} saves the attempt",
+            f"{self.what}: {tried} images at once do not fit the memory, going on with {self.value}. The result is the "
+            f"same; a batch_size of {self.value} saves the attempt",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _notes() -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads(Path(os.environ[NOTES]).read_text(encoding="utf-8"))
+    except (KeyError, OSError, ValueError):
+        return {}
+    return found
+
+
+def _note(key: str, value: int) -> None:
+    """Another process that notes something at the same time may win: then the size is found again."""
+    if NOTES in os.environ:
+        from obtransfer.artifacts import atomic_path
+
+        with atomic_path(Path(os.environ[NOTES])) as partial:
+            partial.write_text(json.dumps(_notes() | {key: value}, indent=1) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 from obtransfer.data.fonts import fonts_with, glyph_mask
 from obtransfer.data.rendering import Draws, Variation, draw, render
 from obtransfer.data.splits import SPLITS, TaskImages, checked_counts
+from obtransfer.data.view import RENDERED, look_at_all, parse_view
 from obtransfer.errors import ObtransferError
 
 TASKS: Mapping[str, str] = {
@@ -34,7 +35,7 @@ TASK_STREAM, PRETRAINING_STREAM = 0, 1
 _CHUNK = 256  # images rendered at once
 
 
-def load(task: str, *, seed: int, images_per_class: Mapping[str, int]) -> TaskImages:
+def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str = RENDERED) -> TaskImages:
     """Renders one task.
 
     Image i of a class and split comes from the random stream (0, seed, task, split, class, i): splits are disjoint by
@@ -45,6 +46,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int]) -> TaskIm
         task: name in `TASKS`.
         seed: non-negative.
         images_per_class: images per class of each split.
+        view: of the backbone; renderings are made at 32 pixels, and resized where it asks for more.
 
     Returns:
         Images ordered by split, class, index.
@@ -67,6 +69,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int]) -> TaskIm
     pixels = render_glyphs([glyphs[label] for _, label, _ in keys], streams, Variation())
     split_of, labels, _ = np.array(keys, dtype=np.int64).reshape(-1, 3).T
     classes = tuple(f"U+{ord(glyph):04X} {glyph}" for glyph in glyphs)
+    pixels = look_at_all(pixels, parse_view(view))
     return TaskImages(pixels, np.ascontiguousarray(labels), split_of.astype(np.uint8), classes)
 
 

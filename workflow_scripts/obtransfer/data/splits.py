@@ -1,7 +1,8 @@
 """The four splits of a task, and the images that carry them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +16,18 @@ class TaskImages:
     """Images of one task.
 
     Attributes:
-        pixels: uint8 [N, H, W, 3].
+        pixels: uint8 [N, H, W, 3]; may be mapped from a file.
         labels: int64 [N], index in `classes`.
         split: uint8 [N], index in `SPLITS`.
         classes: names of the classes.
+        notes: what else the artefact should say of itself.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     split: np.ndarray
     classes: tuple[str, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def checked_counts(images_per_class: Mapping[str, int]) -> dict[str, int]:

@@ -78,14 +78,14 @@ def recalibrate_batchnorm(
         )
     model.to(device)
     names = {module: name for name, module in model.named_modules()}
-    size = BatchSize(batch_size or len(pixels))
+    size = BatchSize(batch_size or len(pixels), "recalibrating BatchNorm")
     while True:
         batched = partial(batches, pixels, mean=mean, std=std, batch_size=size.value, device=device)
         try:
             _recalibrate(model, batched, size.value >= len(pixels), names, progress)
             return
         except torch.OutOfMemoryError:
-            size.halve(min(size.value, len(pixels)), "recalibrating BatchNorm")
+            size.halve(min(size.value, len(pixels)))
 
 
 def _recalibrate(

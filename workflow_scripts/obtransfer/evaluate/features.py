@@ -25,6 +25,7 @@ def extract_features(
     std: Sequence[float],
     batch_size: int,
     device: torch.device | str = "cpu",
+    mixed_precision: bool = False,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
     """Compute the backbone's features of images, in evaluation mode and without gradients.
@@ -43,6 +44,7 @@ def extract_features(
         std: likewise.
         batch_size: images a forward pass.
         device: where to compute.
+        mixed_precision: matrix products and convolutions in bfloat16, which changes features by some thousandths.
         progress: called as ``progress(images_done, N)`` after every batch.
 
     Returns:
@@ -57,8 +59,9 @@ def extract_features(
         )
     model.to(device)
     parts: list[npt.NDArray[np.float32]] = []
-    size, done = BatchSize(batch_size), 0
-    with evaluation_mode(model), torch.inference_mode():
+    size, done = BatchSize(batch_size, "features"), 0
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed_precision)
+    with evaluation_mode(model), torch.inference_mode(), autocast:
         while done < len(pixels):
             try:
                 for batch in batches(pixels[done:], mean=mean, std=std, batch_size=size.value, device=device):
@@ -67,7 +70,7 @@ def extract_features(
                     if progress is not None:
                         progress(done, len(pixels))
             except torch.OutOfMemoryError:
-                size.halve(min(size.value, len(pixels) - done), "features")
+                size.halve(min(size.value, len(pixels) - done))
     return np.concatenate(parts)
 
 

@@ -31,6 +31,7 @@ def evaluate_tasks(
     std: Sequence[float],
     batch_size: int,
     device: torch.device | str = "cpu",
+    mixed_precision: bool = False,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Score one backbone on the test split of every task, with the frozen head and with a re-fitted one.
@@ -50,6 +51,7 @@ def evaluate_tasks(
         std: likewise.
         batch_size: images a forward pass.
         device: where to compute the features.
+        mixed_precision: of the features.
         progress: called as ``progress(tasks_done, number_of_tasks)``.
 
     Returns:
@@ -66,7 +68,15 @@ def evaluate_tasks(
         )
 
     def extract(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return extract_features(model, pixels, mean=mean, std=std, batch_size=batch_size, device=device)
+        return extract_features(
+            model,
+            pixels,
+            mean=mean,
+            std=std,
+            batch_size=batch_size,
+            device=device,
+            mixed_precision=mixed_precision,
+        )
 
     rows: list[dict[str, Any]] = []
     for done, (name, task) in enumerate(tasks.items(), start=1):

@@ -142,7 +142,7 @@ def _accumulate(run: Run, chosen: npt.NDArray[np.int64], epoch: int) -> float:
                     f"A batch of {len(chosen)} images does not fit the memory, and batchnorm: trained normalises with "
                     "the whole batch: lower finetune.batch_size, or use batchnorm: frozen."
                 ) from None
-            run.part_size.halve(size, "fine-tuning")
+            run.part_size.halve(size)
 
 
 def _backward(run: Run, part: npt.NDArray[np.int64], epoch: int, batch_size: int) -> float:

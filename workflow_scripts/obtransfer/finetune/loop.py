@@ -113,7 +113,7 @@ def finetune(
         settings=settings,
         seed=seed,
         device=device,
-        part_size=BatchSize(settings.batch_size),
+        part_size=BatchSize(settings.batch_size, "fine-tuning"),
         progress=progress,
     )
     asked_to_stop = should_stop or _never

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from obtransfer.artifacts import read_tensors
 from obtransfer.errors import ObtransferError
-from obtransfer.models.build import build
+from obtransfer.models.build import build, build_empty
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,13 +29,18 @@ def load_backbone(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
     import torch
 
     artifact = read_tensors(path, kind="backbone")
-    model = build(artifact.metadata["architecture"])
     tensors = {name: torch.from_numpy(array) for name, array in artifact.tensors.items()}
-    load_strictly(model, tensors, str(path))
+    model = build_empty(artifact.metadata["architecture"])
+    load_strictly(model, tensors, str(path), assign=True)
+    if _has_meta(model):  # what no file of weights holds must be computed
+        model = build(artifact.metadata["architecture"])
+        load_strictly(model, tensors, str(path))
     return model, artifact.metadata
 
 
-def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], what: str) -> None:
+def load_strictly(
+    model: nn.Module, state_dict: Mapping[str, Tensor], what: str, *, assign: bool = False
+) -> None:
     """Copies a state_dict into the network, in place.
 
     A checkpoint that half fits would leave random weights behind; this refuses it.
@@ -44,6 +49,17 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], what: str)
         model: changed.
         state_dict: every parameter and buffer, with its exact shape.
         what: named in errors.
+        assign: take the tensors themselves instead of copying their values; for a network without values.
+
+    Raises:
+        ObtransferError: lists all missing, unexpected and wrongly shaped tensors.
+    """
+    check_fits(model, state_dict, what)
+    model.load_state_dict(dict(state_dict), strict=True, assign=assign)
+
+
+def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], what: str) -> None:
+    """Refuses a state_dict whose names or shapes are not the network's.
 
     Raises:
         ObtransferError: lists all missing, unexpected and wrongly shaped tensors.
@@ -61,4 +77,12 @@ def load_strictly(model: nn.Module, state_dict: Mapping[str, Tensor], what: str)
             f"{what} does not fit {type(model).__name__}: {'; '.join(problems)}. "
             f"Use the file of this architecture, or mend the conversion of its source in obtransfer/models"
         )
-    model.load_state_dict(dict(state_dict), strict=True)
+
+
+def _has_meta(model: nn.Module) -> bool:
+    """Whether some tensor of the network, registered or not, still has no values."""
+    import torch
+
+    registered = [*model.parameters(), *model.buffers()]
+    others = [value for module in model.modules() for value in vars(module).values()]
+    return any(isinstance(value, torch.Tensor) and value.is_meta for value in [*registered, *others])

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obtransfer.artifacts import check_finite, write_tensors
-from obtransfer.models.build import build
-from obtransfer.models.load import load_strictly
+from obtransfer.models.build import build_empty, num_features
+from obtransfer.models.load import check_fits
 from obtransfer.models.prunable import prunable_parameters
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def save_backbone(
     backbone: str,
     entry: Mapping[str, Any],
     made: Mapping[str, Any],
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> None:
     """Check converted weights against their architecture and write them with what later steps need to know.
 
@@ -29,26 +30,32 @@ def save_backbone(
         path: the artefact.
         state_dict: every parameter and buffer of the architecture, no other.
         backbone: ``architecture.pretraining``.
-        entry: the registry's, for the normalisation of pixels and the input size.
+        entry: as `obtransfer.backbones.backbone` gives it, for the architecture and the pixels.
         made: provenance.
+        checkpoint: which file the weights are from.
 
     Raises:
         ObtransferError: keys or shapes differ from the architecture's, or a weight is not finite.
     """
-    architecture, pretraining = backbone.split(".")
-    model = build(architecture)
-    load_strictly(model, state_dict, f"the checkpoint of {backbone} ({entry['address']})")
-    tensors = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+    first, pretraining = backbone.split(".")
+    architecture = entry.get("architecture") or first
+    model = build_empty(architecture)
+    check_fits(model, state_dict, f"the checkpoint of {backbone} ({entry['address']})")
+    own = model.state_dict()
+    tensors = {name: state_dict[name].to(dtype=own[name].dtype, device="cpu").numpy() for name in own}
     check_finite(tensors, f"weights of {backbone} ({entry['address']})")
     metadata = {
         "backbone": backbone,
         "architecture": architecture,
         "pretraining": pretraining,
         "prunable": prunable_parameters(model),
-        "num_features": model.num_features,
+        "num_features": num_features(model),
         "mean": entry["mean"],
         "std": entry["std"],
         "input_size": entry["input_size"],
+        "crop": entry["crop"],
+        "interpolation": entry["interpolation"],
+        "checkpoint": dict(checkpoint or {}),
         "made": made,
     }
     write_tensors(path, tensors, kind="backbone", metadata=metadata)

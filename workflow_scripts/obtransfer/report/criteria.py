@@ -17,7 +17,7 @@ COLUMNS = (
     "architecture", "pretraining", "batchnorm", "allocation", "sparsity", "stage", "criterion",
     "source_accuracy", "source_low", "source_high", "transfer_accuracy", "transfer_low", "transfer_high",
     "num_sources", "num_seeds", "num_tasks", "dense_source_accuracy", "dense_transfer_accuracy",
-    "lead_over", "lead", "lead_low", "lead_high", "probability_best",
+    "lead_over", "lead", "lead_low", "lead_high", "probability_best", "fit_split",
 )  # fmt: skip
 _STAGES = ("pruned", "finetuned")
 
@@ -43,7 +43,8 @@ def criteria_table(summary: pd.DataFrame) -> pd.DataFrame:
     resamples with the highest transfer accuracy) are those of `bootstrap`; they are empty with fewer than two sources
     or three unseen tasks. `lead` is the difference in transfer accuracy to `lead_over`: the next best criterion for
     the best one, the best one for all others. `dense_*` is the unpruned model treated likewise (fine-tuned too where
-    `stage` is finetuned) on the same rows, empty where it lacks some of them.
+    `stage` is finetuned) on the same rows, empty where it lacks some of them. `fit_split`: the images that the frozen
+    heads were fitted on.
 
     Args:
         summary: prepared rows.
@@ -63,7 +64,11 @@ def criteria_table(summary: pd.DataFrame) -> pd.DataFrame:
     having = pruned.groupby([*CELL, *PAIR])["criterion"].transform("size")
     pruned = pruned.assign(shared=having == num_criteria)
     records = [
-        {**dict(zip(CELL, cell, strict=True)), **record}
+        {
+            **dict(zip(CELL, cell, strict=True)),
+            **record,
+            "fit_split": " and ".join(sorted(part["fit_split"].unique())),
+        }
         for cell, part in pruned.groupby(CELL)
         for record in cell_records(part, controls.get((*cell[:3], cell[4]), dense.iloc[:0]))
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from obtransfer.report.bootstrap import COVERAGE, FEWEST_SOURCES, FEWEST_TASKS, LEVEL, NUM_RESAMPLES
-from obtransfer.report.prepared import percent
+from obtransfer.report.prepared import FITTED_ON_TEST, percent
 from obtransfer.report.table import markdown
 from obtransfer.report.verdict import sentences, verdict
 
@@ -26,6 +26,8 @@ def criteria_text(table: pd.DataFrame) -> str:
     if rows.empty:
         reason = "no pruned model with BatchNorm kept has an unseen task that all criteria share"
         return f"{parts[0]}\n\nNothing to compare: {reason}.\n"
+    if (rows["fit_split"] != "train").any():
+        parts.append(f"**Not held-out accuracies: {FITTED_ON_TEST}, the protocol of the paper's authors.**")
     parts.append(_introduction(rows))
     for stage, title in _TITLES.items():
         part = rows[rows["stage"] == stage]

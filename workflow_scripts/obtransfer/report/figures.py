@@ -13,8 +13,8 @@ from obtransfer.report.aggregate import fine_tuning_change, task_accuracy
 from obtransfer.report.colours import ACCURACY, change_colours
 from obtransfer.report.heat_map import heat_maps
 from obtransfer.report.lines import accuracy_against_sparsity
-from obtransfer.report.prepared import read_summary
-from obtransfer.report.style import FORMATS, Variant, plot_settings, save
+from obtransfer.report.prepared import protocol, read_summary
+from obtransfer.report.style import FORMATS, Variant, add_title, plot_settings, save
 
 PRUNED = Variant("pruned", "pruned", "keep", band=True)
 FINETUNED = Variant(
@@ -45,6 +45,7 @@ def _zero_shot(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 _lines = accuracy_against_sparsity
+OF_FITTED_HEADS = "accuracy_probe"  # the only figure without frozen heads
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "accuracy_zero_shot": partial(
         _lines, head="zero_shot", variants=(PRUNED, FINETUNED),
@@ -81,5 +82,8 @@ def draw_all(summary_csv: Path | str, folder: Path | str) -> list[Path]:
     files: list[Path] = []
     with plot_settings():
         for name, draw in FIGURES.items():
-            files += save(draw(summary), folder, name)
+            figure = draw(summary)
+            if protocol(summary) and name != OF_FITTED_HEADS:
+                add_title(figure, f"{figure.get_suptitle()} – {protocol(summary)}")
+            files += save(figure, folder, name)
     return files

@@ -23,7 +23,7 @@ def add_legend(
     styles: Mapping[str, SeriesStyle],
     variants: Sequence[Variant],
     *,
-    chance: float,
+    chance: Mapping[str, float],
     bands: bool,
 ) -> None:
     """Explain colours (first columns), line styles and band (next), and reference marks (last).
@@ -34,7 +34,7 @@ def add_legend(
         figure: mutated.
         styles: series to colour and marker.
         variants: the line styles in use.
-        chance: accuracy of guessing, in per cent.
+        chance: for every role, the accuracy of guessing in per cent.
         bands: whether the spread over tasks is drawn.
     """
     series: list[Artist] = [_line(name, style.color, style.marker) for name, style in styles.items()]
@@ -59,15 +59,16 @@ def _kinds(variants: Sequence[Variant], bands: bool) -> list[Artist]:
     return lines + [Patch(color=INK, alpha=0.15, linewidth=0, label=label) for _ in banded]
 
 
-def _marks(variants: Sequence[Variant], chance: float) -> list[Artist]:
+def _marks(variants: Sequence[Variant], chance: Mapping[str, float]) -> list[Artist]:
     controls = [v for v in variants if v.control_label]
+    levels = " / ".join(dict.fromkeys(f"{level:.3g} %" for level in chance.values()))
     return [
         _line("dense", INK, "", linewidth=1),
         *(
             _line(v.control_label, INK, v.control_marker, linestyle="", markerfacecolor="white")
             for v in controls
         ),
-        _line(f"chance ({chance:g} %)", GREY, "", linewidth=1, linestyle=CHANCE_LINE),
+        _line(f"chance ({levels})", GREY, "", linewidth=1, linestyle=CHANCE_LINE),
     ]
 
 

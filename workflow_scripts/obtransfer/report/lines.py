@@ -18,10 +18,11 @@ from obtransfer.report.style import Variant, add_title, message_figure, series_s
 _PANEL_IN = (3.1, 2.1)
 _TICK_IN = 0.27
 _MOST_BANDS = 5
+UNSEEN, SOURCE = "unseen tasks", "source task"
 
 
 def accuracy_against_sparsity(
-    summary: pd.DataFrame, *, title: str, head: str, variants: Sequence[Variant], num_classes: int = 10
+    summary: pd.DataFrame, *, title: str, head: str, variants: Sequence[Variant]
 ) -> Figure:
     """Draw accuracy (per cent) against sparsity (per cent), every panel on the same axes.
 
@@ -34,7 +35,6 @@ def accuracy_against_sparsity(
         title: of the whole figure.
         head: "zero_shot" or "probe".
         variants: what the line styles stand for; backbones without rows of the first are left out.
-        num_classes: chance is 1 / num_classes.
     """
     shown = _shown(summary, head, variants)
     if shown.empty:
@@ -45,12 +45,12 @@ def accuracy_against_sparsity(
     removed = sparsities(shown)
     styles = series_styles(series_order(summary))
     bands = bool((~shown["is_source"]).any()) and len(styles) <= _MOST_BANDS
-    scene = Scene(variants, styles, 100 / num_classes, _dense_x(removed), bands)
+    scene = Scene(variants, styles, _chance(shown), _dense_x(removed), bands)
     rows, columns = 2 * len(architectures), len(pretrainings)
     figure = Figure(figsize=(_PANEL_IN[0] * columns + 1, _PANEL_IN[1] * rows + 0.9), layout="constrained")
     add_legend(figure, styles, variants, chance=scene.chance, bands=bands)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    roles = [("unseen tasks", transfer_accuracy(shown)), ("source task", source_accuracy(shown))]
+    roles = [(UNSEEN, transfer_accuracy(shown)), (SOURCE, source_accuracy(shown))]
     for row in range(rows):
         role, table = roles[row % 2]
         for panel, pretraining in zip(axes[row], pretrainings, strict=True):
@@ -68,6 +68,14 @@ def _shown(summary: pd.DataFrame, head: str, variants: Sequence[Variant]) -> pd.
     rows = summary[summary["head"] == head]
     first = rows[(rows["stage"] == variants[0].stage) & (rows["batchnorm"] == variants[0].batchnorm)]
     return rows[rows["backbone"].isin(first["backbone"])]
+
+
+def _chance(shown: pd.DataFrame) -> dict[str, float]:
+    """The accuracy of guessing, in per cent: a mean over tasks, where these have different numbers of classes."""
+    tasks = shown.drop_duplicates(["task", "is_source"])
+    levels = (100 / tasks["num_classes"]).groupby(tasks["is_source"]).mean().to_dict()
+    either = next(iter(levels.values()))
+    return {UNSEEN: levels.get(False, either), SOURCE: levels.get(True, either)}
 
 
 def _present(variant: Variant, shown: pd.DataFrame) -> Variant:

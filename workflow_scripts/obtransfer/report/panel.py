@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,11 +14,11 @@ from obtransfer.report.style import CHANCE_LINE, GREY, INK, SeriesStyle, Variant
 
 @dataclass(frozen=True)
 class Scene:
-    """What all panels of one figure share."""
+    """What all panels of one figure share; `chance`: for every role, the accuracy of guessing in per cent."""
 
     variants: Sequence[Variant]
     styles: dict[str, SeriesStyle]
-    chance: float
+    chance: Mapping[str, float]
     dense_x: float
     bands: bool
 
@@ -34,7 +34,7 @@ def draw_panel(axes: Axes, rows: pd.DataFrame, scene: Scene, role: str) -> None:
     """
     axes.set_axisbelow(True)
     axes.grid(True)
-    axes.axhline(scene.chance, color=GREY, linewidth=1, linestyle=CHANCE_LINE, label="chance")
+    axes.axhline(scene.chance[role], color=GREY, linewidth=1, linestyle=CHANCE_LINE, label="chance")
     if rows.empty:
         axes.text(
             0.5, 0.4, f"no {role} in this run", transform=axes.transAxes, ha="center", va="center", color=GREY

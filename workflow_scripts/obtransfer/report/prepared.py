@@ -11,6 +11,8 @@ from obtransfer.report.summary import COLUMNS
 
 DENSE = "dense"
 UNSEEN_IN_PRETRAINING = ("hebrew", "shapes", "handwritten")
+FITTED_ON_TEST = "heads fitted on the test images they are scored on (heads.fit_split: test)"
+"""What everything says that shows frozen heads of the authors' protocol."""
 KNOWN_ORDER = ("magnitude", "obd", "obs", "kfac_obs", "snip", "grasp", "synflow", "px", "random")
 
 
@@ -53,6 +55,12 @@ def prepare(rows: pd.DataFrame) -> pd.DataFrame:
         named = frame["allocation"] != ""
         frame.loc[named, "series"] = frame["criterion"] + ", " + frame["allocation"]
     return frame
+
+
+def protocol(summary: pd.DataFrame) -> str:
+    """`FITTED_ON_TEST` where some frozen heads among the rows were fitted on test images, else nothing."""
+    frozen = summary.loc[summary["head"] == "zero_shot", "fit_split"]
+    return FITTED_ON_TEST if (frozen == "test").any() else ""
 
 
 def series_order(summary: pd.DataFrame) -> list[str]:

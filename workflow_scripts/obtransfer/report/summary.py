@@ -14,7 +14,7 @@ from obtransfer.artifacts import Table, atomic_path, read_table
 COLUMNS = (
     "architecture", "pretraining", "source", "criterion", "allocation", "sparsity", "seed", "stage", "batchnorm",
     "task", "is_source", "head", "accuracy", "loss", "num_test", "density",
-    "collapsed_layers",
+    "collapsed_layers", "num_classes", "fit_split",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from obtransfer.report.aggregate import transfer_accuracy
+from obtransfer.report.aggregate import source_accuracy, transfer_accuracy
 from obtransfer.report.compare import shown_rows
 from obtransfer.report.prepared import DENSE, percent, prepare, series_order, sparsities
 
@@ -28,8 +28,19 @@ def transfer_table(summary: pd.DataFrame, *, by_backbone: bool = True) -> str:
     """
     summary = prepare(summary)
     means = transfer_accuracy(shown_rows(summary))
-    if means.empty:
-        return "This run has no unseen tasks."
+    return _table(summary, means, by_backbone) if not means.empty else "This run has no unseen tasks."
+
+
+def source_table(summary: pd.DataFrame, *, by_backbone: bool = True) -> str:
+    """As `transfer_table`, of the accuracy on the source task."""
+    summary = prepare(summary)
+    means = source_accuracy(shown_rows(summary))
+    return (
+        _table(summary, means, by_backbone) if not means.empty else "This run does not evaluate its source."
+    )
+
+
+def _table(summary: pd.DataFrame, means: pd.DataFrame, by_backbone: bool) -> str:
     if not by_backbone:
         keys = ["criterion", "series", "sparsity", "stage"]
         means = means.groupby(keys, as_index=False)["mean"].mean().assign(backbone="mean of all")

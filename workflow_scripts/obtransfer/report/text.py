@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 from textwrap import fill
 
 import pandas as pd
 
+from obtransfer.heads.sanity import banner, doubts
 from obtransfer.report.compare import Best, Change, best_criteria, pruning_change, shown_rows, tuning_change
-from obtransfer.report.prepared import percent, prepare
-from obtransfer.report.table import transfer_table
+from obtransfer.report.prepared import DENSE, percent, prepare, protocol
+from obtransfer.report.table import source_table, transfer_table
 
 __all__ = ["closing_text", "transfer_table"]
 
@@ -29,15 +31,36 @@ def closing_text(summary: pd.DataFrame, folder: Path | str = "results") -> str:
         About forty lines at most (the table is averaged over backbones when it would be longer), ending in a newline.
     """
     summary = prepare(summary)
-    parts = [_pointers(summary, folder)]
+    parts = [*_doubts(summary), _pointers(summary, folder)]
+    if protocol(summary):
+        parts.append(f"NOT HELD-OUT ACCURACIES: {protocol(summary)}.")
     best = best_criteria(summary)
     if best:
         parts += [_ranking(summary, best), _observations(summary, [b for b in best if b.stage == "pruned"])]
-        parts.append(_table(summary))
+        parts.append(_table(summary, "unseen tasks", transfer_table))
+    elif (summary["criterion"] != DENSE).any():
+        parts.append(
+            "This run has no unseen task: nothing can be said about transfer. What the source task keeps:"
+        )
+        parts.append(_table(summary, "the source task", source_table))
     else:
-        parts.append("This run has no pruned model or no unseen task: nothing can be said about transfer.")
+        parts.append("This run has no pruned model: nothing can be said about pruning.")
     parts += _collapses(summary)
     return "\n".join(parts) + "\n"
+
+
+def _doubts(summary: pd.DataFrame) -> list[str]:
+    """A warning for every unpruned backbone whose head is near chance on its source: are these the right weights?"""
+    dense = (summary["criterion"] == DENSE) & (summary["stage"] == "dense") & (summary["batchnorm"] == "keep")
+    rows = summary[dense & summary["is_source"] & (summary["head"] == "zero_shot")]
+    rows = rows.drop_duplicates(["backbone", "source"])
+    columns = ["backbone", "source", "accuracy", "num_classes", "num_test"]
+    reasons = [
+        f"{backbone} on {source}: {reason}"
+        for backbone, source, accuracy, classes, images in rows[columns].itertuples(index=False)
+        for reason in doubts(float(accuracy), int(classes), int(images))
+    ]
+    return [banner("unpruned backbones near chance on their source", reasons)] if reasons else []
 
 
 def _pointers(summary: pd.DataFrame, folder: Path | str) -> str:
@@ -112,12 +135,14 @@ def _collapses(summary: pd.DataFrame) -> list[str]:
     return [_wrapped(f"Layer collapse (all weights of a layer removed): {', '.join(told)}.")]
 
 
-def _table(summary: pd.DataFrame) -> str:
-    detailed = transfer_table(summary)
-    title = "Mean accuracy on unseen tasks (%), frozen dense head; a → b: before → after fine-tuning on the source"
+def _table(summary: pd.DataFrame, tasks: str, table: Callable[..., str]) -> str:
+    detailed = table(summary)
+    title = (
+        f"Mean accuracy on {tasks} (%), frozen dense head; a → b: before → after fine-tuning on the source"
+    )
     if detailed.count("\n") - 1 <= _LONGEST_TABLE:
         return f"{title}\n{detailed}"
-    return f"{title}\n{transfer_table(summary, by_backbone=False)}"
+    return f"{title}\n{table(summary, by_backbone=False)}"
 
 
 def _count(number: int, noun: str) -> str:

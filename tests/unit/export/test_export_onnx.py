@@ -1,0 +1,89 @@
+"""ONNX files: what they compute, what they hold and what they don't."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from obtransfer.errors import ObtransferError
+from obtransfer.export import onnx_file
+from obtransfer.export.onnx_file import compare, run_onnx, write_onnx
+from obtransfer.models.build import build
+from onnx import numpy_helper
+
+torch.set_num_threads(1)
+
+
+def network(architecture: str) -> torch.nn.Module:
+    """Random weights, half of each matrix zero, and BatchNorm that does something."""
+    torch.manual_seed(0)
+    model = build(architecture)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.ndim > 1:
+                tensor.mul_(torch.rand(tensor.shape) < 0.5)
+            elif tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5) if name.endswith(("weight", "running_var")) else tensor.uniform_(
+                    -0.2, 0.2
+                )
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "size"), [("miniresnet", 32), ("minivit", 32), ("test_resnet", 160), ("test_vit", 160)]
+)
+def test_any_batch_gives_what_pytorch_gives(architecture: str, size: int, tmp_path: Path) -> None:
+    model = network(architecture)
+    write_onnx(model, tmp_path / "model.onnx", size)
+    images = torch.randn(7, 3, size, size)
+    with torch.no_grad():
+        expected = model(images).numpy()
+    for number in (1, 7):
+        found = run_onnx(tmp_path / "model.onnx", images[:number].numpy(), threads=1, batch_size=5)
+        assert found.shape == expected[:number].shape
+        assert np.abs(found - expected[:number]).max() < 1e-5 < np.abs(expected).max()
+
+
+@pytest.mark.slow
+def test_equal_models_give_equal_bytes_that_tell_no_folder_and_keep_the_zeros(tmp_path: Path) -> None:
+    model = network("miniresnet")
+    for name in ("one", "two"):
+        write_onnx(model, tmp_path / name, 32)
+    content = (tmp_path / "one").read_bytes()
+    assert content == (tmp_path / "two").read_bytes()
+    assert b".py" not in content and str(Path.cwd()).encode() not in content
+    proto = onnx.load(tmp_path / "one")
+    onnx.checker.check_model(proto)
+    kept = sum(
+        np.count_nonzero(numpy_helper.to_array(item))
+        for item in proto.graph.initializer
+        if len(item.dims) > 1
+    )
+    assert kept == sum(int(torch.count_nonzero(t)) for t in model.state_dict().values() if t.ndim > 1)
+
+
+def test_a_model_too_large_for_one_file_is_told_before_anything_is_exported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(onnx_file, "_LARGEST_GB", 0.001)
+    with pytest.raises(ObtransferError, match=r"holds less than 0\.001 GB of weights"):
+        write_onnx(build("miniresnet"), tmp_path / "model.onnx", 32)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_differences_are_measured_in_units_of_the_largest_output_or_one() -> None:
+    reference = np.array([[1.0, -50.0]], dtype=np.float32)
+    near = reference + np.array([[0.004, 0.0]], dtype=np.float32)
+    found = compare(near, reference)
+    assert found["max_abs_difference"] == pytest.approx(0.004, rel=1e-4)
+    assert found["max_abs_output"] == 50 and found["tolerance"] == pytest.approx(0.005)
+    assert compare(reference / 1e3, reference / 1e3)["tolerance"] == 1e-4
+
+
+@pytest.mark.parametrize("wrong", [0.006, np.nan, np.inf])
+def test_a_difference_beyond_the_tolerance_is_refused(wrong: float) -> None:
+    reference = np.array([[1.0, -50.0]], dtype=np.float32)
+    with pytest.raises(ObtransferError, match="other outputs than PyTorch"):
+        compare(reference + np.float32(wrong), reference)

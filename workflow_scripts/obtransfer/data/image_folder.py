@@ -1,0 +1,91 @@
+"""A folder of images: a folder for every class, alone or inside train and val (or test)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from obtransfer.data.pool import Pool
+from obtransfer.errors import ObtransferError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+TRAIN = "train"
+VALIDATION = ("val", "valid", "validation")
+TEST = "test"
+
+
+class ImageFolder:
+    """``root/class/image.jpg``, which is split by seed, or ``root/train/class/image.jpg`` and the same below val or test.
+
+    The trap: a class may be called train. The layout with splits is meant where ``root/train`` holds folders. Test images
+    come from test, else from val; where there are both, the images of val join those of train, from which all splits but
+    test are dealt. Files count by their ending, at any depth below their class's folder; hidden ones do not.
+    """
+
+    def classes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the folders, sorted."""
+        train, _ = _parts(Path(settings["root"]))
+        names = sorted({name for part in train for name in folders(part)})
+        if not names:
+            raise ObtransferError(
+                f"{train[0]} has no folders; needed one for every class, with its images: {train[0]}/CLASS/IMAGE.jpg"
+            )
+        return tuple(names)
+
+    def pools(self, settings: Mapping[str, Any], chosen: Sequence[int]) -> tuple[Pool, Pool | None]:
+        """Images below train (or the root), and below test or val."""
+        root, names = Path(settings["root"]), self.classes(settings)
+        train, test = _parts(root)
+        of_train = list_images(root, train, names, chosen)
+        return of_train, list_images(root, [test], names, chosen) if test else None
+
+
+def folders(path: Path) -> list[str]:
+    """Names of the folders in a folder, without hidden ones."""
+    with os.scandir(path) as entries:
+        return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def list_images(root: Path, parts: Sequence[Path], names: Sequence[str], chosen: Sequence[int]) -> Pool:
+    """The images of the chosen classes in ``part/class`` for every part; a folder that is not there has none."""
+    paths: list[str] = []
+    labels: list[int] = []
+    for index in chosen:
+        found = sorted(
+            os.path.relpath(path, root) for part in parts for path in _images_below(part / names[index])
+        )
+        paths += found
+        labels += [index] * len(found)
+    return Pool(paths, np.array(labels, dtype=np.int64), root)
+
+
+def _images_below(folder: Path) -> list[str]:
+    return [
+        os.path.join(where, name)
+        for where, _, files in os.walk(folder)
+        for name in files
+        if name.lower().endswith(ENDINGS) and not name.startswith(".")
+    ]
+
+
+def _parts(root: Path) -> tuple[list[Path], Path | None]:
+    """Where images to train on are, and where official test images are."""
+    train = root / TRAIN
+    if not train.is_dir() or not folders(train):
+        return [root], None
+    validation = [root / name for name in VALIDATION if (root / name).is_dir()]
+    if (root / TEST).is_dir():
+        return [train, *validation], root / TEST
+    if not validation:
+        raise ObtransferError(
+            f"{root} has a folder {TRAIN} with classes, but none of {', '.join(VALIDATION)}, {TEST} beside it; add one, or "
+            f"set the root to {train} to split those images by seed"
+        )
+    return [train], validation[0]
+
+
+IMAGE_FOLDER = ImageFolder()

@@ -1,0 +1,79 @@
+"""ImageNet-1k as the usual folder tree: train and val, in each a folder for every class, named by its WordNet id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from obtransfer.data.image_folder import folders, list_images
+from obtransfer.data.pool import Pool
+from obtransfer.errors import ObtransferError
+
+TRAIN, TEST = "train", "val"
+_MOST_TOLD = 10
+
+
+class ImageNet:
+    """Train images from ``root/train/n…``, test images from ``root/val/n…``; only the wanted classes must be there."""
+
+    def classes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The thousand WordNet ids in the order of the class indices."""
+        return wordnet_ids()
+
+    def pools(self, settings: Mapping[str, Any], chosen: Sequence[int]) -> tuple[Pool, Pool]:
+        """The images of the chosen classes; missing folders are told, all at once."""
+        root, names = Path(settings["root"]), self.classes(settings)
+        _check_layout(root)
+        lacking = [_lacking(root / part, names, chosen) for part in (TRAIN, TEST)]
+        if any(lacking):
+            raise ObtransferError(
+                f"{root} lacks folders of classes: {'; '.join(filter(None, lacking))}. Add them, or take other classes"
+            )
+        return (
+            list_images(root, [root / TRAIN], names, chosen),
+            list_images(root, [root / TEST], names, chosen),
+        )
+
+
+@cache
+def wordnet_ids() -> tuple[str, ...]:
+    """timm's list, read without importing timm, which takes seconds.
+
+    Raises:
+        ObtransferError: timm is not installed, or no longer has the file.
+    """
+    package = find_spec("timm")
+    path = Path(package.origin or "").parent / "data/_info/imagenet_synsets.txt" if package else Path()
+    if not path.is_file():
+        raise ObtransferError(
+            "ImageNet's classes come with timm, which is not installed or lacks them: pip install timm"
+        )
+    return tuple(path.read_text(encoding="utf-8").split())
+
+
+def _check_layout(root: Path) -> None:
+    for part in (TRAIN, TEST):
+        folder = root / part
+        if not folder.is_dir():
+            inside = ", ".join(sorted(folders(root))[:_MOST_TOLD]) or "no folders"
+            raise ObtransferError(
+                f"{folder} is missing ({root} has {inside}); the root of ImageNet is the folder with {TRAIN} and {TEST}"
+            )
+        if not folders(folder):
+            raise ObtransferError(
+                f"{folder} has no folders; needed one for every class, named by its WordNet id (n01440764, …), with its "
+                "images: sort the images into them"
+            )
+
+
+def _lacking(folder: Path, names: Sequence[str], chosen: Sequence[int]) -> str:
+    there = set(folders(folder))
+    lacking = [f"{names[index]} (class {index})" for index in chosen if names[index] not in there]
+    more = f" and {len(lacking) - _MOST_TOLD} more" if len(lacking) > _MOST_TOLD else ""
+    return f"{folder.name}: {', '.join(lacking[:_MOST_TOLD])}{more}" if lacking else ""
+
+
+IMAGENET = ImageNet()

@@ -1,0 +1,1 @@
+"""A pruned model to take home: weights, mask, ONNX and a card that says what they are."""

@@ -1,0 +1,158 @@
+"""Reading a publisher's file, whatever it is called: safetensors, or a pickle that holds nothing but data."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obtransfer.errors import ObtransferError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_BEHIND_LENGTH = 8  # a safetensors file begins with the length of its header, and the header with {
+_POINTER = b"version https://git-lfs"
+_WRAPPERS = ("state_dict", "model")
+
+
+def read_checkpoint(path: Path, what: str) -> dict[str, Any]:
+    """What a file of weights holds, in memory or mapped from it.
+
+    The format is told by the first bytes. A pickle may name any function of any package, which loading it then calls:
+    only tensors, containers, numbers and text are allowed (`torch.load(weights_only=True)`), and the settings that training
+    scripts leave behind (`argparse.Namespace`).
+
+    Args:
+        path: the file.
+        what: named in errors: where the file came from.
+
+    Raises:
+        ObtransferError: neither format, damaged, or a pickle with code.
+    """
+    with path.open("rb") as stream:
+        first = stream.read(64)
+    if first[_BEHIND_LENGTH : _BEHIND_LENGTH + 1] == b"{":
+        return _safetensors(path, what)
+    if first.startswith((_ZIP, _PICKLE)):
+        return _pickle(path, what, mapped=first.startswith(_ZIP))
+    raise ObtransferError(f"{what}: neither a safetensors file nor one of torch.save; {_guess(first)}")
+
+
+def state_dict_of(checkpoint: Mapping[str, Any], key: str, what: str) -> dict[str, Tensor]:
+    """The tensors under `key`, or the checkpoint itself where `key` is "".
+
+    Raises:
+        ObtransferError: there are none, or something else is among them.
+    """
+    from torch import Tensor
+
+    found = checkpoint.get(key) if key else checkpoint
+    if not isinstance(found, Mapping) or not found:
+        raise ObtransferError(
+            f"{what}: needed the weights under the key {key!r}, got a file with {_shown(checkpoint)}; is it the "
+            "publisher's file, and the right source?"
+        )
+    others = [name for name, value in found.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ObtransferError(
+            f"{what}: needed nothing but tensors, got {_shown(others)} besides; name the right source"
+        )
+    return dict(found)
+
+
+def unwrapped(checkpoint: Mapping[str, Any], what: str) -> dict[str, Tensor]:
+    """The tensors of a file that may hold them directly, or under ``state_dict`` or ``model`` among a training's state."""
+    key = next((name for name in _WRAPPERS if isinstance(checkpoint.get(name), Mapping)), "")
+    return state_dict_of(checkpoint, key, what)
+
+
+def select(
+    state: Mapping[str, Tensor], *, prefix: str = "", dropped: Iterable[str] = ()
+) -> dict[str, Tensor]:
+    """The backbone's tensors under their own names, as float32.
+
+    What is neither dropped nor under the prefix keeps its name, so that strict loading lists it as unexpected. Files
+    from before PyTorch 0.4.1 lack BatchNorm's counter of batches, which nothing reads in evaluation: it becomes 0, as
+    PyTorch itself makes it.
+
+    Args:
+        state: of the file; not changed.
+        prefix: removed from the names that begin with it.
+        dropped: beginnings of names, as in the file, that are no part of the backbone.
+    """
+    import torch
+
+    kept = {
+        name.removeprefix(prefix): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+        if not name.startswith(tuple(dropped))
+    }
+    for name in [name for name in kept if name.endswith(".running_mean")]:
+        kept.setdefault(f"{name.removesuffix('running_mean')}num_batches_tracked", torch.tensor(0))
+    return kept
+
+
+def _safetensors(path: Path, what: str) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ObtransferError(
+            f"{what}: the safetensors file is damaged ({error}); remove it and fetch it again"
+        ) from error
+
+
+def _pickle(path: Path, what: str, *, mapped: bool) -> dict[str, Any]:
+    import pickle
+
+    import torch
+
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise ObtransferError(_refusal(what, str(error))) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        told = str(error).partition("\n")[0][:200]
+        raise ObtransferError(
+            f"{what}: the file can't be read ({told}); is it whole? Fetch it again"
+        ) from error
+    if not isinstance(found, Mapping):
+        raise ObtransferError(f"{what}: needed a mapping of names to tensors, got {type(found).__name__}")
+    return dict(found)
+
+
+def _refusal(what: str, told: str) -> str:
+    names = re.findall(r"GLOBAL ([\w.]+)", told)
+    calls = f" (it names {names[0]})" if names else ""
+    return (
+        f"{what}: refused, because it is a pickle that holds more than data{calls}, and loading such a file runs whatever "
+        "code its author chose, with your rights. Get a safetensors file or a plain state_dict from the publisher. If you "
+        "trust the author, and only then, convert it yourself in a place where it can do no harm:\n"
+        "  python -c \"import sys, torch, safetensors.torch as s; x = torch.load(sys.argv[1], 'cpu', weights_only=False); "
+        "s.save_file({k: v.contiguous() for k, v in x['state_dict'].items()}, sys.argv[2])\" FILE NEW.safetensors\n"
+        "and name the new file under backbones, with source: local"
+    )
+
+
+def _guess(first: bytes) -> str:
+    if first.lstrip()[:1] == b"<":
+        return "it is a web page: the address asks for a login or is wrong"
+    if first.startswith(_POINTER):
+        return "it is a pointer of git-lfs: fetch the file itself (git lfs pull)"
+    return f"it begins with {first[:12]!r}" if first else "it is empty"
+
+
+def _shown(names: Iterable[str]) -> str:
+    listed = list(names)
+    return (
+        f"the keys {', '.join(map(str, listed[:8]))}{' ...' if len(listed) > 8 else ''}"
+        if listed
+        else "nothing in it"
+    )

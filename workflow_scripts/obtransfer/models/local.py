@@ -1,0 +1,46 @@
+"""A file of yours: safetensors or a state_dict of torch.save, with timm's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from obtransfer.models.build import classifier
+from obtransfer.models.checkpoint import select, unwrapped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PREFIXES = ("_orig_mod.", "module.")  # of torch.compile and of DistributedDataParallel
+
+
+def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The file's name in the lock file -> where it is; an address without a scheme is a path.
+
+    A file on the disk is named without its folder: where it lies changes no result.
+    """
+    address = entry["address"]
+    if address.startswith(("http://", "https://")):
+        return {address: address}
+    path = address.removeprefix("file:")
+    return {path.rpartition("/")[2]: f"file:{path}"}
+
+
+def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
+    """The backbone of a model with timm's names, with or without its classifier.
+
+    The weights may lie under ``state_dict`` or ``model``, among a training script's other state. Dropped: the classifier
+    (timm's `classifier` of the architecture, of whatever number of classes).
+
+    Args:
+        checkpoint: as read from the file; not changed.
+        architecture: timm's name.
+
+    Returns:
+        float32 (or int64) tensors, to be loaded strictly.
+    """
+    state = unwrapped(checkpoint, f"the file of {architecture}")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return select(state, dropped=[f"{name}." for name in classifier(architecture)])

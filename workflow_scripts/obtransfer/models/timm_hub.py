@@ -1,0 +1,104 @@
+"""timm's own weights, from the Hugging Face hub (or, for a few, an address of theirs)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from obtransfer.errors import ObtransferError
+from obtransfer.models.build import classifier
+from obtransfer.models.checkpoint import unwrapped
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIGITS_IN_NAME = True
+"""The first digits of the SHA-256 stand in a file's name, as torch.hub wants it."""
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""In the order in which they are asked for; a hub has one or both."""
+
+
+def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
+    """The file's name in the lock file -> where it is, the preferred one first.
+
+    The entry's address is the model's name on the hub, with ``@revision`` where one is wanted. The environment variable
+    HF_ENDPOINT names another hub; the name in the lock file stays the same, since the file must.
+    """
+    from huggingface_hub import hf_hub_url
+
+    address = entry["address"]
+    if address.startswith(("http://", "https://", "file:")):
+        return {address: address}
+    model, _, revision = address.partition("@")
+    hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    return {
+        f"hub:{address}/{name}": hf_hub_url(model, name, revision=revision or None, endpoint=hub)
+        for name in FILES
+    }
+
+
+def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
+    """The backbone without its classifier, as timm itself loads it, strictly.
+
+    Many of timm's architectures rename or reshape what their file holds; only their builders know how, so that the
+    whole model, with the classifier of the weights, is built and loaded by timm, which then gives the backbone's part.
+
+    Args:
+        checkpoint: name to tensor; not changed.
+        architecture: timm's name with the tag, which says how many classes the file's classifier has.
+
+    Returns:
+        float32 (or int64) tensors, to be loaded strictly.
+
+    Raises:
+        ObtransferError: timm finds names or shapes that differ, or that are missing.
+    """
+    import timm
+
+    what = f"timm's {architecture}"
+    state = unwrapped(checkpoint, what)
+    try:
+        with _nothing_missing(what):
+            model = timm.create_model(
+                architecture, pretrained=True, pretrained_cfg_overlay={"state_dict": state}
+            )
+    except (RuntimeError, KeyError, ValueError, IndexError, AttributeError) as error:
+        raise ObtransferError(
+            f"{what} does not take this file: {error}. It is another model's, or of another version of timm"
+        ) from error
+    heads = tuple(f"{name}." for name in classifier(architecture))
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(heads)}
+
+
+class _Memory(logging.Handler):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
+
+
+@contextmanager
+def _nothing_missing(what: str) -> Iterator[None]:
+    """Where timm loads leniently (a handful of architectures), missing tensors are only in its log: they are an error."""
+    handler, logger = _Memory(), logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    for told in handler.told:
+        if told.startswith("Missing keys"):
+            raise ObtransferError(
+                f"{what}: {told.partition(' discovered')[0]}; the file is not this architecture's"
+            )
