@@ -45,6 +45,17 @@ def test_every_rule_is_local_or_has_its_cpus() -> None:
     assert LOCAL - {"all"} <= {*scripts()}
 
 
+def test_local_rules_have_the_threads_they_ask_for() -> None:
+    """A local job that asks for more than `local-cores` is never started, and Snakemake waits for ever."""
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    for rule in LOCAL - {"all"}:
+        body = text.partition(f"rule {rule}:\n")[2].partition("\nrule ")[0].partition("\nuse rule ")[0]
+        assert "script:" in body
+        threads = re.search(r"^    threads: (\d+)$", body, re.MULTILINE)
+        assert int(threads[1] if threads else 1) <= PROFILE["local-cores"], rule
+        assert "threads:" not in body or threads, f"{rule}: not a number"
+
+
 def test_a_gpu_goes_to_the_steps_that_use_one() -> None:
     wanted = {name for name, script in scripts().items() if uses_device(script)} - LOCAL
     assert wanted == {name for name, asked in PROFILE["set-resources"].items() if asked.get("gpu")}

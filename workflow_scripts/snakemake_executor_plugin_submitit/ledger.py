@@ -122,8 +122,11 @@ class Ledger:
             raise LockedError(
                 f"another run ({holder}) already sends this folder's jobs to the cluster: wait for it or stop it"
             ) from None
-        except OSError:
-            pass  # a file system without locks: Snakemake's own lock has to do
+        except OSError as error:
+            self.tell(
+                f"{self.folder} can't be locked ({error.strerror}): nothing keeps a second run out, so see to it that there "
+                "is none, or leave Snakemake's own lock on (no nolock in the profile)."
+            )
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()

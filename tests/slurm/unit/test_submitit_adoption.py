@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -129,6 +131,16 @@ def test_a_second_controller_is_refused_until_the_first_has_died(tmp_path: Path)
     holder.kill()
     holder.communicate()
     Ledger(tmp_path).open(1)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told: list[str] = []
+    Ledger(tmp_path, told.append).open(1)
+    assert len(told) == 1 and "can't be locked (No locks available)" in told[0]
 
 
 def test_a_file_is_its_content_when_small_and_its_stamp_when_large(tmp_path: Path) -> None:
