@@ -14,11 +14,6 @@ DROPPED: tuple[str, ...] = ()
 """Nothing: the ResNet-50 has no fc, the transformers no head."""
 
 
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is: here both are the address itself."""
-    return {entry["address"]: entry["address"]}
-
-
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
     """The file is a state_dict; torchvision's names of a ResNet and DINO's of a ViT are timm's.
 

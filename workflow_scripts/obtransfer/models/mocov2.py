@@ -24,11 +24,6 @@ DROPPED = (
 )
 
 
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is: here both are the address itself."""
-    return {entry["address"]: entry["address"]}
-
-
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
     """The query encoder without its projection head; torchvision's names of a ResNet are timm's.
 

@@ -23,11 +23,6 @@ DROPPED = (
 )
 
 
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is: here both are the address itself."""
-    return {entry["address"]: entry["address"]}
-
-
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
     """The base encoder without its projection head, with timm's names; the position embedding is fixed, but stored.
 
