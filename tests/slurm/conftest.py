@@ -12,8 +12,8 @@ import pytest
 from cluster import Cluster
 from cluster_files import missing
 from cluster_processes import processes_of
-from workflow import Workflow
-from workflow import wait_until as _wait_until
+from runs import Workflow
+from runs import wait_until as _wait_until
 
 
 @pytest.fixture(scope="session")

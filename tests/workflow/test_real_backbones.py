@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -14,9 +15,9 @@ import pandas as pd
 import pytest
 from obtransfer.artifacts import read_tensors
 from obtransfer.data.imagenet import wordnet_ids
-from obtransfer.masks.packing import read_mask
+from obtransfer.pruned import read_mask
 from pictures import save
-from project import Project
+from project import ROOT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +107,15 @@ def test_official_files_and_an_imagenet_tree_in_accuracies_out(
             told = told[told["architecture"] == name.partition(".")[0]]
             expected = plain_accuracy(fresh.folder, published, name, task, view)
             assert told["accuracy"].item() == pytest.approx(expected, abs=1e-9), (name, task)
+
+
+def test_the_papers_grid_has_the_jobs_that_its_page_tells() -> None:
+    config = str(ROOT / "resources/configs/paper.yaml")
+    printed = Project(ROOT).snakemake("--dry-run", "--quiet", "rules", "--configfile", config).stdout
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    page = (ROOT / "docs/paper.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE))
+    assert len(told) > 8 and {rule: counts.get(rule) for rule in told} == told
 
 
 def plain_accuracy(folder: Path, published: Path, name: str, task: str, view: str) -> float:

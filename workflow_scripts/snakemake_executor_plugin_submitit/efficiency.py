@@ -92,28 +92,25 @@ def _row(rule: str, members: Sequence[tuple[Record, Usage]]) -> dict[str, Any]:
         "cpu_percent": round(100 * cpu_s / allocated) if allocated else None,
         "gpu_percent": round(statistics.mean(gpu)) if gpu else None,
     }
-    row["suggestion"] = suggest(row)
+    # A group's name is no rule's, so that nothing can be set for it.
+    row["suggestion"] = {} if any(record.is_group for record, _ in members) else suggest(row)
     return row
 
 
-def suggest(row: dict[str, Any]) -> str:
-    """Lines for `set-resources` where a request is far from the use (over twice, or within a tenth), else nothing."""
-    lines = []
+def suggest(row: dict[str, Any]) -> dict[str, int]:
+    """Resources and threads to set where a request is far from the use (over twice, or within a tenth), else nothing."""
+    better = {}
     for name, asked, used, least in (
         ("runtime", row["asked_min"], row["used_min_max"], 5),
         ("mem_mb", row["asked_mb"], row["used_mb_max"], 200),
     ):
         if asked and used is not None and (asked > 2 * max(used, least) or used > 0.9 * asked):
-            better = max(least, _round_up(1.3 * used))
-            if better != asked:
-                lines.append(f"{row['rule']}: {name}={better}")
-    if (
-        row["cpus"] > 1
-        and row["cpu_percent"] is not None
-        and row["cpu_percent"] * row["cpus"] < 50 * row["cpus"]
-    ):
-        lines.append(f"{row['rule']}: threads={max(1, round(row['cpus'] * row['cpu_percent'] / 100 + 0.49))}")
-    return ", ".join(lines)
+            better[name] = max(least, _round_up(1.3 * used))
+            if better[name] == asked:
+                del better[name]
+    if row["cpus"] > 1 and row["cpu_percent"] is not None and row["cpu_percent"] < 50:
+        better["threads"] = max(1, round(row["cpus"] * row["cpu_percent"] / 100 + 0.49))
+    return better
 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
@@ -125,10 +122,24 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     ]
-    hints = [f"  {row['suggestion']}" for row in rows if row["suggestion"]]
-    return "\n".join(
-        ["What steps asked for and used:", *lines] + (["Suggested for the profile:", *hints] if hints else [])
+    return "\n".join(["What steps asked for and used:", *lines, *_hints(rows)])
+
+
+def _hints(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The suggestions as the profile writes them."""
+    resources, threads = [], []
+    for row in rows:
+        found = dict(row["suggestion"])
+        if "threads" in found:
+            threads.append(f"    {row['rule']}: {found.pop('threads')}")
+        if found:
+            resources.append(
+                f"    {row['rule']}: {{{', '.join(f'{name}: {value}' for name, value in found.items())}}}"
+            )
+    lines = (["  set-resources:", *resources] if resources else []) + (
+        ["  set-threads:", *threads] if threads else []
     )
+    return ["Suggested for the profile:", *lines] if lines else []
 
 
 def summarise(records: Iterable[Record], cluster: Cluster, folder: Path, timeout_s: float = 30) -> str:

@@ -47,6 +47,7 @@ class Record:
     job_id: str = ""
     ended: str = ""
     at: float = 0.0
+    is_group: bool = False
 
 
 class Ledger:

@@ -72,6 +72,7 @@ class Sender:
             attempt=job.attempt,
             parts=ready.parts,
             after=list(ready.after),
+            is_group=job.is_group(),
         )
         return ready.record
 

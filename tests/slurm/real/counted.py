@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cluster import Cluster
 from cluster_processes import send, started
-from workflow import FLAGS, Run, Workflow, wait_until
+from runs import FLAGS, Run, Workflow, wait_until
 
 RULE_ALL = "rule all:\n    input: {inputs}\n"
 RULE = """

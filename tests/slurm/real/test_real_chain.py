@@ -13,7 +13,7 @@ import pytest
 import yaml
 from cluster import Cluster
 from project import ROOT, Project, create
-from workflow import wait_until
+from runs import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from cluster import Cluster
-from workflow import Run, wait_until
+from runs import Run, wait_until
 
 from .counted import RULE_ALL, Counted, restart_slurmctld, rule
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from workflow import wait_until
+from runs import wait_until
 
 from .counted import RULE_ALL, Counted, python, rule
 

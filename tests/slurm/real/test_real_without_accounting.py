@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from cluster_processes import job_processes, send
-from workflow import Workflow, wait_until
+from runs import Workflow, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 

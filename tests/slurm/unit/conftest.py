@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from workflow import Workflow
+from runs import Workflow
 
 _ROOT = Path(__file__).parents[3]
 _SCRIPT = Path(__file__).with_name("fake_slurm.py")

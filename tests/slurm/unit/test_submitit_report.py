@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from snakemake_executor_plugin_submitit.efficiency import (
     Usage,
     own_usage,
@@ -138,17 +139,27 @@ def test_the_table_compares_per_rule_and_suggests() -> None:
         ("score", 1, 10.7, 10.7, 200),
     ]
     assert rows[0]["cpu_percent"] == 25  # 1800 CPU seconds of 1800 s × 4 CPUs
-    assert rows[0]["suggestion"] == "fit: runtime=26, fit: mem_mb=1300, fit: threads=1"
-    assert rows[1]["suggestion"] == "score: runtime=14, score: mem_mb=260"
+    assert rows[0]["suggestion"] == {"runtime": 26, "mem_mb": 1300, "threads": 1}
+    assert rows[1]["suggestion"] == {"runtime": 14, "mem_mb": 260}
     text = render(rows)
-    assert "fit: runtime=26" in text and text.splitlines()[2].split()[:2] == ["fit", "2"]
+    assert text.splitlines()[2].split()[:2] == ["fit", "2"]
+    assert yaml.safe_load(text.partition("Suggested for the profile:\n")[2]) == {
+        "set-resources": {"fit": {"runtime": 26, "mem_mb": 1300}, "score": {"runtime": 14, "mem_mb": 260}},
+        "set-threads": {"fit": 1},
+    }
+
+
+def test_nothing_is_suggested_for_a_group_which_is_no_rule() -> None:
+    record = Record("a", "t", 0, "", "packed", "", {"runtime_min": 240, "cpus": 4}, is_group=True)
+    rows = table([(record, Usage(60, 60, 100))])
+    assert rows[0]["suggestion"] == {} and "Suggested" not in render(rows)
 
 
 def test_a_fitting_request_gets_no_suggestion() -> None:
     row = {
         "rule": "r", "asked_min": 30, "used_min_max": 20.0, "asked_mb": 1000, "used_mb_max": 700, "cpus": 1, "cpu_percent": 90,
     }  # fmt: skip
-    assert suggest(row) == ""
+    assert suggest(row) == {}
 
 
 def test_every_setting_has_a_default_and_a_help_text() -> None:

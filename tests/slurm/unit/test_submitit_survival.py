@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from runs import Workflow
 from snakemake_executor_plugin_submitit.commands import CommandError, Seen
 from snakemake_executor_plugin_submitit.dispatch import Dispatcher
 from snakemake_executor_plugin_submitit.executor import Executor
@@ -23,7 +24,6 @@ from snakemake_executor_plugin_submitit.mapping import Request
 from snakemake_executor_plugin_submitit.run import Ready, Run
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.status import Watcher
-from workflow import Workflow
 
 from .conftest import FakeCluster
 
