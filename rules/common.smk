@@ -473,11 +473,12 @@ def export_task(wildcards):
         wildcards.form.partition("zero_shot_")[2]
         or wildcards.form.partition("probe_")[2]
     )
-    tuning = wildcards.get("tuning", "").partition("/")[0].removeprefix("on_")
+    tuning = Path(wildcards.get("tuning", "")).parts[:1]
+    tuned_on = "".join(tuning).removeprefix("on_")
     recalibrated = wildcards.batchnorm.partition("_")[2]
     parts = wildcards.state.split("/")
     scored = parts[1] if len(parts) == 5 else ""
-    return head or tuning or recalibrated or scored or config["grid"]["sources"][0]
+    return head or tuned_on or recalibrated or scored or config["grid"]["sources"][0]
 
 
 def export_images(wildcards):
