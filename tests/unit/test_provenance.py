@@ -109,4 +109,4 @@ def test_every_registered_name_exists(registered: str) -> None:
         defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         assigned = [node.targets for node in tree.body if isinstance(node, ast.Assign)]
         defined |= {target.id for targets in assigned for target in targets if isinstance(target, ast.Name)}
-        assert ({attribute} if attribute else {"addresses", "convert"}) <= defined, name
+        assert ({attribute} if attribute else {"convert"}) <= defined, name

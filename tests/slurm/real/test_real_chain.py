@@ -88,7 +88,9 @@ def accounted(slurm: Cluster) -> list[list[str]]:
     """Of each job: rule, CPUs, everything allocated, time limit, state."""
     fields = "JobName,AllocCPUS,AllocTRES,Timelimit,State"
     text = slurm.command("sacct", "-n", "-P", "-X", "--starttime=now-1day", f"--format={fields}")
-    return [line.split("|") for line in text.splitlines()]
+    jobs = [line.split("|") for line in text.splitlines()]
+    # An array of several rules has all their names, and a row for each task.
+    return [[rule, *rest] for name, *rest in jobs for rule in name.split("+")]
 
 
 def test_jobs_get_what_the_profile_asks_for(finished: tuple[Project, str], slurm: Cluster) -> None:
@@ -101,8 +103,7 @@ def test_jobs_get_what_the_profile_asks_for(finished: tuple[Project, str], slurm
     wait_until(
         lambda: sent <= set(submitted(slurm)), 60, lambda: str(accounted(slurm))
     )  # it comes to know late
-    chain = [row for row in accounted(slurm) if row[0] in sent]
-    for rule, cpus, tres, limit, state in chain:
+    for rule, cpus, tres, limit, state in (row for row in accounted(slurm) if row[0] in sent):
         wants_gpu = "gpu" in profile["set-resources"].get(rule, {})
         assert (int(cpus), "gres/gpu=1" in tres, limit, state) == (4, wants_gpu, "01:00:00", "COMPLETED"), (
             rule
