@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,15 +23,16 @@ def apply_mask(model: nn.Module, mask: Mapping[str, np.ndarray]) -> None:
     Raises:
         ObtransferError: lists every layer that is missing, unexpected, or of another shape or type.
     """
-    hold(model, mask)()
+    with torch.no_grad():
+        for parameter, gone in _removed(model, mask):
+            parameter.masked_fill_(gone, 0.0)
 
 
 def hold(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Callable[[], None]:
     """Check the mask once, and return a function that puts it on, to be called after every optimiser step.
 
     Momentum and weight decay revive removed weights, so once is not enough. The function is bound to the
-    parameters the model has now, on their device: after ``model.to(...)`` to another device or a copy, ask
-    for a new one.
+    parameters the model has now, where they lie: after ``model.to(...)`` or a copy, ask for a new one.
 
     Args:
         model: changed by the returned function only.
@@ -42,20 +44,35 @@ def hold(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Callable[[], None]
     Raises:
         ObtransferError: as `apply_mask`.
     """
-    parameters = dict(model.named_parameters())
-    _check(mask, {name: tuple(parameters[name].shape) for name in prunable_parameters(model)})
-    # Filling, not multiplying: -1 * 0 is -0, and NaN * 0 is NaN.
-    removed = [
-        (parameters[name], torch.from_numpy(~np.asarray(layer)).to(parameters[name].device))
-        for name, layer in mask.items()
-    ]
+    erase = [_eraser(parameter, gone) for parameter, gone in _removed(model, mask)]
 
     @torch.no_grad()
     def put_on() -> None:
-        for parameter, gone in removed:
-            parameter.masked_fill_(gone, 0.0)
+        for one in erase:
+            one()
 
     return put_on
+
+
+def _eraser(parameter: nn.Parameter, gone: torch.Tensor) -> Callable[[], object]:
+    """Sets the weights that are `gone` to +0.
+
+    Not by multiplying: -1 * 0 is -0, and NaN * 0 is NaN. On a CPU the bits are masked, which takes an eighth of the time of
+    filling and 4 bytes a weight.
+    """
+    if parameter.device.type == "cpu" and parameter.dtype == torch.float32:
+        kept = gone.logical_not().to(torch.int32).neg_()  # all bits, or none
+        return partial(parameter.detach().view(torch.int32).bitwise_and_, kept)
+    return partial(parameter.masked_fill_, gone, 0.0)
+
+
+def _removed(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
+    """Each masked parameter with where its weights are removed, laid out as the parameter is."""
+    parameters = dict(model.named_parameters())
+    _check(mask, {name: tuple(parameters[name].shape) for name in prunable_parameters(model)})
+    for name, layer in mask.items():
+        gone = torch.empty_like(parameters[name], dtype=torch.bool)
+        yield parameters[name], gone.copy_(torch.from_numpy(~np.asarray(layer)))
 
 
 def _check(mask: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
