@@ -150,9 +150,18 @@ def _tell(slurm: Cluster, folder: Path, workflow: Counted, hopeless: Counted) ->
     slurm.start_node("n1")
     (workflow.folder / "go").touch()
     output, last_words = run.end(timeout=240), other.end(1, timeout=240)
-    text = slurm.command("sacct", "-n", "-P", "-X", "--duplicates", "--format=JobID")
-    restarts = {job: count - 1 for job, count in Counter(text.split()).items()}
+    ids = {words[1] for words in workflow.lines()}
+    wait_until(
+        lambda: ids <= set(_starts(slurm)), 60, lambda: f"{ids} {_starts(slurm)}"
+    )  # it hears of ends late
+    restarts = {job: count - 1 for job, count in _starts(slurm).items()}
     return Story(workflow, output, hopeless, last_words, restarts)
+
+
+def _starts(slurm: Cluster) -> Counter[str]:
+    """How often each job was started, by the accounting."""
+    words = ("sacct", "-n", "-P", "-X", "--duplicates", "--starttime=now-1day", "--format=JobID")
+    return Counter(slurm.command(*words).split())
 
 
 def test_a_step_at_its_time_limit_goes_on_from_its_last_epoch(story: Story) -> None:
