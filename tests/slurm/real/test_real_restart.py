@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -221,12 +223,11 @@ def _kill_again_and_again(workflow: Counted, rng: random.Random) -> None:
     start_up_s = time.monotonic() - begun
     workflow.fault("die_after_sbatch")
     for count in range(1, KILLS):
-        sent = workflow.calls("sbatch")
-        run = workflow.start()
+        sent, run = workflow.calls("sbatch"), workflow.start()
         if count % 3:  # the one before may have left nothing to adopt, then this one sends
-            wait_until(lambda: _is_at_work(workflow, run, sent), 120)  # noqa: B023
-        until = time.monotonic() + rng.uniform(0, 1) * start_up_s
-        wait_until(lambda: time.monotonic() > until or run.poll() is not None, 120)  # noqa: B023
+            wait_until(partial(_is_at_work, workflow, run, sent), 120)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(rng.uniform(0, 1) * start_up_s)
         kill(run)
         assert run.returncode == -9, run.output
     while (workflow.faults / "die_after_sbatch").exists():  # the second layer has not been sent yet

@@ -159,7 +159,7 @@ def sbatch_text(
     folder: str, batch_size: int, request: Request, settings: ExecutorSettings, **more: object
 ) -> str:
     step = Step("true", ".", "log", "trace")
-    batch = Batch("token", folder=Path(folder), request=request, steps=(step,) * batch_size, **more)  # type: ignore[arg-type]
+    batch = Batch("token", folder=Path(folder), request=request, steps=(step,) * batch_size, **more)
     executor = make_executor(batch, settings)
     if batch_size > 1:
         executor.parameters["map_count"] = batch_size

@@ -53,7 +53,7 @@ class Recorder:
     """Stands for the executor: refuses what it is told to, and keeps what happens."""
 
     def __init__(self, refusals: list[str]) -> None:
-        self.refusals, self.sent, self.given_up, self.told = refusals, [], [], []  # type: ignore[var-annotated]
+        self.refusals, self.sent, self.given_up, self.told = refusals, [], [], []
         self.broken: list[Exception] = []
         self.changed = threading.Event()
 

@@ -75,7 +75,7 @@ class Scene:
     """A dispatcher after a restart, with a journal that holds `records`."""
 
     def __init__(self, folder: Path, cluster: Cluster, *records: Record) -> None:
-        self.cluster, self.followed, self.told = cluster, [], []  # type: ignore[var-annotated]
+        self.cluster, self.followed, self.told = cluster, [], []
         self.marks: dict[str, str] = {}
         ledger = Ledger(folder)
         ledger.open(10)
@@ -206,7 +206,7 @@ def test_a_full_disk_stops_submissions_but_spoils_no_line_of_the_journal(tmp_pat
     first, second, third = record("a", "x", job_id="5"), record("b", "y"), record("c", "z")
     ledger.intend([first])
     disk = Disk(tmp_path / "journal.jsonl", 20)
-    ledger._file = disk  # type: ignore[assignment]
+    ledger._file = disk
     with pytest.raises(JournalError, match=r"No space left on device.*will be adopted"):
         ledger.intend([second])
     assert "b" not in ledger.records
@@ -272,7 +272,7 @@ def test_a_query_that_hangs_does_not_put_off_the_next_poll(
     executor = Executor.__new__(Executor)
     watcher = SimpleNamespace(failures=failures, poll=poll)
     cluster = SimpleNamespace(complaint=complaint)
-    executor.run = SimpleNamespace(watcher=watcher, cluster=cluster, trace=lambda _: Path("none"))  # type: ignore[assignment]
+    executor.run = SimpleNamespace(watcher=watcher, cluster=cluster, trace=lambda _: Path("none"))
     executor.workflow = SimpleNamespace(
         remote_execution_settings=SimpleNamespace(seconds_between_status_checks=1)
     )

@@ -102,7 +102,7 @@ def test_a_configured_backbone_is_in_the_grid_like_any_other() -> None:
         net__mine={**MINE, "architecture": "vit_tiny_patch16_224", "mean": [0.5, 0.5, 0.5]},
     )
     check(config)
-    treatments = {point.backbone: set() for point in grid.points(config)}  # type: ignore[var-annotated]
+    treatments = {point.backbone: set() for point in grid.points(config)}
     for point in grid.points(config):
         treatments[point.backbone].add(point.batchnorm)
     assert treatments == {"resnet50.mine": {"keep", "recalibrate"}, "net.mine": {"keep"}}

@@ -27,7 +27,7 @@ class Malice:
 
 def write(path: Path, form: str, content: object) -> Path:
     if form == "safetensors":
-        save_file(content, path)  # type: ignore[arg-type]
+        save_file(content, path)
     elif form == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:

@@ -109,7 +109,7 @@ def test_files_without_batchnorms_counter_are_completed() -> None:
     converted = torchvision_source.convert(state, "resnet18")
     network = build("resnet18")
     load_strictly(network, converted, "the file")
-    assert int(network.bn1.num_batches_tracked) == 0  # type: ignore[union-attr,arg-type,operator]
+    assert int(network.bn1.num_batches_tracked) == 0
 
 
 def test_torchvisions_resnet_is_timms() -> None:
@@ -117,7 +117,7 @@ def test_torchvisions_resnet_is_timms() -> None:
     theirs = torchvision.models.resnet18().eval()
     network = build("resnet18")
     load_strictly(network, torchvision_source.convert(theirs.state_dict(), "resnet18"), "the file")
-    theirs.fc = nn.Identity()  # type: ignore[assignment]
+    theirs.fc = nn.Identity()
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(network(images), theirs(images))
 
@@ -129,7 +129,7 @@ def test_torchvisions_transformer_is_timms_under_other_names(names: str) -> None
 
     torch.manual_seed(0)
     theirs = torchvision.models.VisionTransformer(32, 8, 2, 4, 48, 96, num_classes=5).eval()
-    nn.init.normal_(theirs.conv_proj.bias)  # type: ignore[arg-type]
+    nn.init.normal_(theirs.conv_proj.bias)
     state = dict(theirs.state_dict())
     if names == "old":
         renamed = {"mlp.0.": "mlp.linear_1.", "mlp.3.": "mlp.linear_2."}
@@ -137,7 +137,7 @@ def test_torchvisions_transformer_is_timms_under_other_names(names: str) -> None
             state = {name.replace(new, old): value for name, value in state.items()}
     network = VisionTransformer(32, 8, embed_dim=48, depth=2, num_heads=4, mlp_ratio=2, num_classes=0).eval()
     load_strictly(network, torchvision_source.convert(state, "vit_small"), "the file")
-    theirs.heads = nn.Identity()  # type: ignore[assignment]
+    theirs.heads = nn.Identity()
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(images), theirs(images))
 
@@ -157,7 +157,7 @@ def test_mocov3s_small_transformer_has_twelve_heads() -> None:
     assert {n: v.shape for n, v in ours.state_dict().items()} == {
         n: v.shape for n, v in timms.state_dict().items()
     }
-    heads = [block.attn.num_heads for model in (ours, timms) for block in model.blocks]  # type: ignore[union-attr]
+    heads = [block.attn.num_heads for model in (ours, timms) for block in model.blocks]
     assert heads == [12] * 12 + [6] * 12
 
 
