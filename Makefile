@@ -19,16 +19,16 @@ env-dev: # what tests and linters need on top
 	@envs/create.sh requirements-dev
 
 demo: env ## environment, then the whole default grid on the embedded data: figures in results/
-	@$(RUN) python workflow_scripts/unlock.py
+	@$(RUN) python workflow_scripts/tools/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules
 	@cat results/summary.txt
 
 large: env ## the larger grid: several sources and seeds (hours)
-	@$(RUN) python workflow_scripts/unlock.py
+	@$(RUN) python workflow_scripts/tools/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/large.yaml
 
 criteria: env ## every criterion, several sources and seeds, pruned models only (about an hour)
-	@$(RUN) python workflow_scripts/unlock.py
+	@$(RUN) python workflow_scripts/tools/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/criteria_convnets.yaml
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/criteria_vits.yaml
 	@cat results/criteria_convnets/criteria.md results/criteria_vits/criteria.md
@@ -72,10 +72,10 @@ dag: env ## draw the rule graph, and the DAG of TARGET, as SVG in results/
 	@echo "results/rulegraph.svg (all rules), results/dag.svg (what $(TARGET) needs)"
 
 pretrained: env ## train the six embedded backbones again (hours)
-	@$(RUN) python workflow_scripts/pretrain.py
+	@$(RUN) python workflow_scripts/tools/pretrain.py
 
 times: env ## seconds of every rule's jobs: start-up, work, CPU, memory
-	@$(RUN) python workflow_scripts/times.py results
+	@$(RUN) python workflow_scripts/tools/times.py results
 
 lock: ## compile envs/*.in to hash-pinned lists
 	@envs/lock.sh

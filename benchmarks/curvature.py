@@ -42,9 +42,9 @@ from common import (
     reset_peak,
 )
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.curvature.engine import LayerHooks
-from obtransfer.curvature.frozen import on_loan
-from obtransfer.curvature.layers import select_layers
+from obtransfer.curvature.on_loan import on_loan
+from obtransfer.curvature.per_example.hooks import LayerHooks
+from obtransfer.curvature.per_example.layers import select_layers
 from obtransfer.curvature.plan import plan
 
 CASES: dict[str, dict[str, Any]] = {

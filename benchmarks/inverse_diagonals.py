@@ -24,7 +24,7 @@ from scipy.linalg.blas import ssymv, ssyr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
-from obtransfer.scores.blocks import inverse_diagonal
+from obtransfer.criteria.blocks import inverse_diagonal
 
 DAMPING = 0.1
 Rank1 = Callable[[np.ndarray], np.ndarray]

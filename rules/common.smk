@@ -4,12 +4,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 
-from obtransfer import backbones, grid
-from obtransfer.configuration import check
+from obtransfer.config import backbones
+
+from obtransfer.dag import grid
+from obtransfer.config.check import check
 from obtransfer.errors import ObtransferError
-from obtransfer.export import targets as exported
-from obtransfer.masks import schedule
-from obtransfer.provenance import source_digest
+from obtransfer.dag import exports as exported
+from obtransfer.pruning import schedule
+from obtransfer.runtime.provenance import source_digest
 from obtransfer.registry import ALLOCATIONS, CRITERIA, DATASETS, ESTIMATORS, TASKS
 
 try:

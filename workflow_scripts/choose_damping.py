@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def choose_damping(
@@ -23,15 +23,15 @@ def choose_damping(
 ) -> None:
     """Write `choice`: accuracies of every candidate on the source's validation images, and the best in its card."""
     from obtransfer.artifacts import map_tensors, read_tensors, write_table
-    from obtransfer.damping_choice import best_damping, try_dampings
+    from obtransfer.assemble import load_pruned
     from obtransfer.data.pixels import select
     from obtransfer.evaluate.accuracy import score_logits
     from obtransfer.evaluate.features import extract_features
     from obtransfer.heads.ridge import RidgeHead
-    from obtransfer.progress import bar
-    from obtransfer.pruned import load_pruned
-    from obtransfer.resolve import resolve
-    from obtransfer.step import device
+    from obtransfer.pruning.damping_choice import best_damping, try_dampings
+    from obtransfer.registry import resolve
+    from obtransfer.runtime.progress import bar
+    from obtransfer.runtime.step import device
 
     model, card = load_pruned(weights, None, None, device=device())
     tensors = map_tensors(weights, kind="backbone").tensors

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def compare_criteria(summary: Path, table: Path, text: Path) -> None:

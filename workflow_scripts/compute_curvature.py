@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def compute_curvature(
@@ -24,16 +24,16 @@ def compute_curvature(
 ) -> None:
     """Write `curvature`: a statistic of the calibration images drawn by `seed`, of which this job reads one share."""
     from obtransfer.artifacts import check_finite, map_tensors
-    from obtransfer.progress import bar
-    from obtransfer.pruned import load_pruned
-    from obtransfer.statistic import (
+    from obtransfer.assemble import load_pruned
+    from obtransfer.curvature.statistic import (
         compute_statistic,
         describe,
         layer_groups,
         read_calibration,
         write_in_groups,
     )
-    from obtransfer.step import device
+    from obtransfer.runtime.progress import bar
+    from obtransfer.runtime.step import device
 
     model, card = load_pruned(weights, mask, None, device=device())
     calibration = None

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def compute_mask(
@@ -25,10 +25,10 @@ def compute_mask(
     `target` is the sparsity of a round on the way to `sparsity`.
     """
     from obtransfer.artifacts import map_tensors, write_table, write_tensors
+    from obtransfer.assemble import UPDATE
     from obtransfer.masks.packing import pack
     from obtransfer.masks.statistics import collapsed_layers, count_weights, density_by_layer, layer_rows
-    from obtransfer.pruned import UPDATE
-    from obtransfer.resolve import resolve
+    from obtransfer.registry import resolve
 
     scored = map_tensors(scores, kind="scores")
     names = scored.metadata["layers"]

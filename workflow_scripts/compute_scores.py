@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def compute_scores(
@@ -20,9 +20,9 @@ def compute_scores(
 ) -> None:
     """Write `scores`: for each prunable weight the estimated increase of the loss on its removal."""
     from obtransfer.artifacts import check_finite, map_tensors, read_table, write_tensors
-    from obtransfer.pruned import read_mask
-    from obtransfer.resolve import resolve
-    from obtransfer.rounds import score_survivors
+    from obtransfer.assemble import read_mask
+    from obtransfer.pruning.rounds import score_survivors
+    from obtransfer.registry import resolve
 
     backbone = map_tensors(weights, kind="backbone")
     prunable = {name: backbone.tensors[name] for name in backbone.metadata["prunable"]}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def download_dataset(images: Path, *, dataset: str, entry: dict[str, Any], reader: str) -> None:
@@ -11,7 +11,7 @@ def download_dataset(images: Path, *, dataset: str, entry: dict[str, Any], reade
     import numpy as np
     from obtransfer.artifacts import write_table
     from obtransfer.data.on_disk import with_root
-    from obtransfer.resolve import resolve
+    from obtransfer.registry import resolve
 
     data_set, entry = resolve(reader), with_root(entry)
     data_set.fetch(entry)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def download_pretrained(
@@ -17,7 +17,7 @@ def download_pretrained(
 
     from obtransfer.models.checkpoint import read_checkpoint
     from obtransfer.models.save import save_backbone
-    from obtransfer.resolve import resolve
+    from obtransfer.registry import resolve
 
     # By name, so that these are no part of the step's digest: how bytes come here changes none of them.
     fetch, record = (

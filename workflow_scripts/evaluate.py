@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def evaluate(
@@ -24,11 +24,11 @@ def evaluate(
     `mixed_precision` is for GPUs; a CPU computes in float32.
     """
     from obtransfer.artifacts import map_tensors, read_tensors, write_table
+    from obtransfer.assemble import load_pruned
     from obtransfer.evaluate.tasks import evaluate_tasks
     from obtransfer.heads.ridge import RidgeHead
-    from obtransfer.progress import bar
-    from obtransfer.pruned import load_pruned
-    from obtransfer.step import device
+    from obtransfer.runtime.progress import bar
+    from obtransfer.runtime.step import device
 
     model, card = load_pruned(weights, mask, recalibration, device=device())
     images = {path.parent.name: map_tensors(path, kind="task") for path in tasks}

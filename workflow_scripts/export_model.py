@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def export_model(
@@ -32,14 +32,14 @@ def export_model(
     Fine-tuned weights have mask and recalibration in them already: the mask is only compared, and handed on.
     """
     from obtransfer.artifacts import map_tensors, read_tensors
+    from obtransfer.assemble import load_pruned, read_mask
     from obtransfer.export import card as cards
-    from obtransfer.export import hand_out
+    from obtransfer.export import write_model as hand_out
     from obtransfer.export.accuracies import accuracy_rows
     from obtransfer.export.card_text import write_text
     from obtransfer.export.checks import check_removed
     from obtransfer.heads.ridge import RidgeHead
-    from obtransfer.pruned import load_pruned, read_mask
-    from obtransfer.step import device
+    from obtransfer.runtime.step import device
 
     pruned = (None, None) if how["finetuned"] else (mask, recalibration)
     network, about = load_pruned(weights, *pruned, device=device())

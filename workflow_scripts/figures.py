@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def figures(summary: Path, figures: Path, text: Path) -> None:

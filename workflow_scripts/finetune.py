@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def finetune(
@@ -21,12 +21,12 @@ def finetune(
     """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a stopped or killed run go on."""
     import torch
     from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
+    from obtransfer.assemble import load_pruned, read_mask
     from obtransfer.data.pixels import select
     from obtransfer.finetune.loop import finetune as train
     from obtransfer.finetune.settings import FinetuneSettings
-    from obtransfer.progress import bar
-    from obtransfer.pruned import load_pruned, read_mask
-    from obtransfer.step import device, told_to_stop
+    from obtransfer.runtime.progress import bar
+    from obtransfer.runtime.step import device, told_to_stop
 
     model, card = load_pruned(weights, mask, recalibration, device=device())
     pixels, labels = select(map_tensors(task_images, kind="task"), "train")

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 MOST_CALIBRATION = 200
 
@@ -31,8 +31,8 @@ def fit_head(
     from obtransfer.heads.ridge import fit_ridge
     from obtransfer.heads.sanity import banner, doubts, feature_statistics
     from obtransfer.models.load import load_backbone
-    from obtransfer.progress import bar
-    from obtransfer.step import device
+    from obtransfer.runtime.progress import bar
+    from obtransfer.runtime.step import device
 
     model, card = load_backbone(weights)
     task = map_tensors(task_images, kind="task")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def merge_shares(shares: list[Path], curvature: Path, *, made: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def prepare_task(
@@ -19,7 +19,7 @@ def prepare_task(
 ) -> None:
     """Write `task_images`, a "task" artefact: pixels uint8 [N, H, W, 3], labels and split [N]."""
     from obtransfer.artifacts import write_tensors
-    from obtransfer.resolve import resolve
+    from obtransfer.registry import resolve
 
     task_images.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {

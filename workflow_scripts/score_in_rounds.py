@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 
 def score_in_rounds(
@@ -23,13 +23,13 @@ def score_in_rounds(
 ) -> None:
     """Write `scores`, from which the final mask is made; a checkpoint beside them lets a killed run go on."""
     from obtransfer.artifacts import map_tensors, read_table, write_tensors
-    from obtransfer.progress import bar
-    from obtransfer.pruned import load_pruned
-    from obtransfer.resolve import resolve
-    from obtransfer.rounds import score_in_rounds as go
-    from obtransfer.rounds import score_survivors
-    from obtransfer.statistic import compute_with_earlier, read_calibration
-    from obtransfer.step import device
+    from obtransfer.assemble import load_pruned
+    from obtransfer.curvature.statistic import compute_with_earlier, read_calibration
+    from obtransfer.pruning.rounds import score_in_rounds as go
+    from obtransfer.pruning.rounds import score_survivors
+    from obtransfer.registry import resolve
+    from obtransfer.runtime.progress import bar
+    from obtransfer.runtime.step import device
 
     model, card = load_pruned(weights, None, None, device=device())
     dense = map_tensors(weights, kind="backbone").tensors

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from obtransfer.criteria.kfac_obs import kfac_obs
+from obtransfer.criteria.obd import obd
+from obtransfer.criteria.obs import obs
 from obtransfer.curvature.compute import compute_curvature
 from obtransfer.masks.topk import keep_mask
 from obtransfer.masks.update import joint_update
-from obtransfer.scores.kfac_obs import kfac_obs
-from obtransfer.scores.obd import obd
-from obtransfer.scores.obs import obs
 from scipy.optimize import minimize
 from torch import nn
 

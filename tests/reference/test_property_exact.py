@@ -27,9 +27,9 @@ from exact_definitions import (
     vectors_of,
 )
 from obtransfer import registry
-from obtransfer.curvature import block, diagonal
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.resolve import resolve
+from obtransfer.curvature.structures import block, diagonal
+from obtransfer.registry import resolve
 from random_networks import Case, cut_cases
 from torch import Tensor
 

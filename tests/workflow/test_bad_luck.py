@@ -23,7 +23,7 @@ MASK = f"masks/{BACKBONE}/{STATE}.safetensors"
 
 def unlock(project: Project) -> None:
     subprocess.run(
-        ["python", "workflow_scripts/unlock.py"], cwd=project.folder, check=True, capture_output=True
+        ["python", "workflow_scripts/tools/unlock.py"], cwd=project.folder, check=True, capture_output=True
     )
 
 

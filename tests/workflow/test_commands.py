@@ -82,7 +82,7 @@ def test_a_living_run_keeps_its_lock_and_a_dead_one_does_not(tmp_path: Path) -> 
     lock = tmp_path / ".snakemake/locks/0.output.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text("results/a\n")
-    unlock = [sys.executable, str(ROOT / "workflow_scripts/unlock.py")]
+    unlock = [sys.executable, str(ROOT / "workflow_scripts/tools/unlock.py")]
     code = "import sys, time; print('ready', flush=True); time.sleep(60)"
     living = subprocess.Popen(
         [sys.executable, "-c", code, "snakemake"], cwd=tmp_path, stdout=subprocess.PIPE, text=True

@@ -1,7 +1,9 @@
 """Every criterion, schedule and option of a mask, end to end on one backbone."""
 
 import json
+import shutil
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,49 +165,30 @@ def test_rounds_are_nested_jobs_up_to_ten_and_one_job_beyond(project: Project) -
     assert [p.name for p in (rounds / "synflow/global/sparsity_0.5").iterdir()] == ["last_scores.safetensors"]
 
 
-def test_many_rounds_in_one_job_equal_the_same_rounds_as_jobs(project: Project) -> None:
-    """SNIP in eleven rounds, done here one by one with the library's one-shot pieces."""
-    from obtransfer.curvature.gradient import accumulate
-    from obtransfer.masks.allocation import global_
-    from obtransfer.masks.apply import apply_mask
-    from obtransfer.masks.schedule import sparsities
-    from obtransfer.models.load import load_backbone
-    from obtransfer.statistic import read_calibration
-
-    results = project.folder / "results"
-    model, card = load_backbone(results / f"pretrained/{BACKBONE}.safetensors")
-    head = results / f"heads/{BACKBONE}/upper.safetensors"
-    calibration = read_calibration(
-        results / "tasks/upper/32_crop1000_bilinear.safetensors",
-        head,
-        card,
-        num_examples=20,
-        batch_size=10,
-        seed=0,
+@pytest.mark.parametrize("label", ["grasp_in_rounds", "obs_in_rounds"])
+def test_rounds_in_one_job_equal_the_same_rounds_as_jobs(
+    project: Project, label: str, tmp_path: Path
+) -> None:
+    """The same computations with the same number of threads: no bit of a score differs."""
+    shutil.copytree(project.folder, tmp_path / "one_job", symlinks=True)
+    other = Project(tmp_path / "one_job")
+    other.edit("workflow_scripts/obtransfer/dag/grid.py", "MAX_ROUNDS_AS_JOBS = 10", "MAX_ROUNDS_AS_JOBS = 1")
+    state = f"{BACKBONE}/{label}/upper/seed_0/global/sparsity_0.5"
+    (other.folder / f"results/masks/{state}.safetensors").unlink()
+    other.snakemake(f"results/masks/{state}.safetensors")
+    rounds, last = CRITERIA[label]["rounds"], f"results/rounds/{state}/last_scores.safetensors"
+    by_jobs = read_tensors(
+        project.folder / f"results/rounds/{state}/round_{rounds}/scores.safetensors", kind="scores"
     )
-    import torch
-
-    weights = [torch.from_numpy(a) for a in (calibration.head_weight, calibration.head_bias)]
-    kept = {name: np.ones(tuple(model.get_parameter(name).shape), dtype=bool) for name in card["prunable"]}
-    for sparsity in sparsities("0.5", 11, "cubic"):
-        apply_mask(model, kept)
-        gradient = accumulate(model, *weights, calibration, parameters=card["prunable"])
-        scores = {
-            name: np.where(
-                kept[name], np.abs((g * model.get_parameter(name)).detach().double().numpy()), -np.inf
-            )
-            for name, g in gradient.items()
-        }
-        kept = global_(scores, sparsity)
-    found = mask(project, "snip_in_rounds/upper/seed_0")
-    total = sum(layer.size for layer in kept.values())
-    differing = sum(int((found[name] != kept[name]).sum()) for name in kept)
-    assert differing <= 1e-3 * total  # rounding moves weights at the threshold
+    at_once = read_tensors(other.folder / last, kind="scores")
+    for name in by_jobs.metadata["layers"]:
+        np.testing.assert_array_equal(at_once.tensors[name], by_jobs.tensors[name], err_msg=name)
+    scoring = f"{label}/upper/seed_0"
+    for name, kept in mask(project, scoring).items():
+        np.testing.assert_array_equal(mask(other, scoring)[name], kept, err_msg=name)
 
 
-def test_shares_are_merged_to_the_same_masks(project: Project, tmp_path: Any) -> None:
-    import shutil
-
+def test_shares_are_merged_to_the_same_masks(project: Project, tmp_path: Path) -> None:
     shutil.copytree(project.folder, tmp_path / "shares", symlinks=True)
     other = Project(tmp_path / "shares")
     other.configure(lambda config: config["curvature"].update(shares=3))

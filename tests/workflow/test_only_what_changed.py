@@ -147,7 +147,7 @@ def test_an_edited_function_of_the_curvature_reruns_it_and_what_follows(copy: Pr
 
 
 def test_an_edited_criterion_reruns_that_criterion_only(copy: Project) -> None:
-    copy.edit("workflow_scripts/obtransfer/scores/obs.py", "\ndef ", "\nUNUSED = 1\n\n\ndef ")
+    copy.edit("workflow_scripts/obtransfer/criteria/obs.py", "\ndef ", "\nUNUSED = 1\n\n\ndef ")
     jobs = set(REPORT)
     for backbone in BACKBONES:
         jobs |= {f"scores/{backbone}/obs/upper/seed_0.safetensors"}

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from obtransfer.artifacts import read_tensors
+from obtransfer.assemble import read_mask
 from obtransfer.data.imagenet import wordnet_ids
-from obtransfer.pruned import read_mask
 from pictures import save
 from project import ROOT, Project
 

@@ -17,7 +17,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "workflow_scripts"
 SCRIPT = """
 import sys
 from types import SimpleNamespace
-from obtransfer.step import run_step
+from obtransfer.runtime.step import run_step
 
 def step(*, how: str):
     import os, signal, sys, time

@@ -7,7 +7,8 @@ is left out of every digest, so that a new line here reruns nothing that exists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 Structure = Literal["diagonal", "block", "kfac", "ekfac", "per_weight"]
 Needs = Literal["none", "diagonal", "block", "kfac", "per_weight"]
@@ -92,42 +93,44 @@ class Backbone:
 
 
 CRITERIA: dict[str, Criterion] = {
-    "magnitude": Criterion("obtransfer.scores.magnitude:magnitude"),
+    "magnitude": Criterion("obtransfer.criteria.magnitude:magnitude"),
     "obd": Criterion(
-        "obtransfer.scores.obd:obd", needs="diagonal", reads=("damping", "damping_mode", "negative")
+        "obtransfer.criteria.obd:obd", needs="diagonal", reads=("damping", "damping_mode", "negative")
     ),
-    "obs": Criterion("obtransfer.scores.obs:obs", needs="block", reads=("damping", "damping_mode")),
+    "obs": Criterion("obtransfer.criteria.obs:obs", needs="block", reads=("damping", "damping_mode")),
     "kfac_obs": Criterion(
-        "obtransfer.scores.kfac_obs:kfac_obs", needs="kfac", reads=("damping", "damping_mode")
+        "obtransfer.criteria.kfac_obs:kfac_obs", needs="kfac", reads=("damping", "damping_mode")
     ),
-    "random": Criterion("obtransfer.scores.random:random", seeded=True),
-    "snip": Criterion("obtransfer.scores.snip:snip", needs="per_weight", estimator="gradient"),
-    "grasp": Criterion("obtransfer.scores.grasp:grasp", needs="per_weight", estimator="hessian_gradient"),
-    "synflow": Criterion("obtransfer.scores.synflow:synflow", needs="per_weight", estimator="synflow"),
-    "px": Criterion("obtransfer.scores.px:px", needs="per_weight", estimator="px", attention=False),
+    "random": Criterion("obtransfer.criteria.random:random", seeded=True),
+    "snip": Criterion("obtransfer.criteria.snip:snip", needs="per_weight", estimator="gradient"),
+    "grasp": Criterion("obtransfer.criteria.grasp:grasp", needs="per_weight", estimator="hessian_gradient"),
+    "synflow": Criterion("obtransfer.criteria.synflow:synflow", needs="per_weight", estimator="synflow"),
+    "px": Criterion("obtransfer.criteria.px:px", needs="per_weight", estimator="px", attention=False),
 }
 
 _HOOKED: tuple[Structure, ...] = ("diagonal", "block", "kfac", "ekfac")
 ESTIMATORS: dict[str, Estimator] = {
-    "ggn": Estimator("obtransfer.curvature.ggn:output_vectors", _HOOKED, reads=("loss",)),
+    "ggn": Estimator("obtransfer.curvature.estimators.ggn:output_vectors", _HOOKED, reads=("loss",)),
     "mc_fisher": Estimator(
-        "obtransfer.curvature.mc_fisher:output_vectors", _HOOKED, reads=("loss", "num_samples")
+        "obtransfer.curvature.estimators.mc_fisher:output_vectors", _HOOKED, reads=("loss", "num_samples")
     ),
     "empirical_fisher": Estimator(
-        "obtransfer.curvature.empirical_fisher:output_vectors", _HOOKED, reads=("loss",)
+        "obtransfer.curvature.estimators.empirical_fisher:output_vectors", _HOOKED, reads=("loss",)
     ),
     "hessian": Estimator(
-        "obtransfer.curvature.hessian:accumulate", ("diagonal",), reads=("loss", "num_probes")
+        "obtransfer.curvature.estimators.hessian:accumulate", ("diagonal",), reads=("loss", "num_probes")
     ),
-    "gradient": Estimator("obtransfer.curvature.gradient:accumulate", ("per_weight",), reads=("loss",)),
+    "gradient": Estimator(
+        "obtransfer.criteria.statistics.gradient:accumulate", ("per_weight",), reads=("loss",)
+    ),
     "hessian_gradient": Estimator(
-        "obtransfer.curvature.hessian_gradient:accumulate",
+        "obtransfer.criteria.statistics.hessian_gradient:accumulate",
         ("per_weight",),
         reads=("loss",),
         after="gradient.per_weight",
     ),
-    "synflow": Estimator("obtransfer.curvature.synflow:accumulate", ("per_weight",), data=False),
-    "px": Estimator("obtransfer.curvature.px:accumulate", ("per_weight",)),
+    "synflow": Estimator("obtransfer.criteria.statistics.synflow:accumulate", ("per_weight",), data=False),
+    "px": Estimator("obtransfer.criteria.statistics.px:accumulate", ("per_weight",)),
 }
 
 LOSSES: dict[str, str] = {
@@ -243,4 +246,10 @@ BACKBONES: dict[str, Backbone] = {
         architecture="vit_small_patch16_224_h12",
     ),
 }  # fmt: skip
-"""Besides these: the configuration's `backbones`, and every architecture.tag of timm (`obtransfer.backbones`)."""
+"""Besides these: the configuration's `backbones`, and every architecture.tag of timm (`obtransfer.config.backbones`)."""
+
+
+def resolve(name: str) -> Any:
+    """Import ``"package.module:attribute"`` and return the attribute."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)

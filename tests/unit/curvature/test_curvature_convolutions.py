@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from obtransfer.curvature import block, diagonal
-from obtransfer.curvature.operands import Operands, layer_activations, layer_gradients
+from obtransfer.curvature.per_example.operands import Operands, layer_activations, layer_gradients
+from obtransfer.curvature.structures import block, diagonal
 from torch import Tensor, nn
 
 SIDE = st.integers(1, 3)

@@ -9,8 +9,7 @@ import pytest
 import torch
 from exact_curvature import blocks_of, relative_error
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.registry import LOSSES
-from obtransfer.resolve import resolve
+from obtransfer.registry import LOSSES, resolve
 from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
 from torch import Tensor, nn
 
@@ -106,7 +105,9 @@ def test_ekfac(
     case: Case, estimator: str, rotates_operands: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if rotates_operands is not None:
-        monkeypatch.setattr("obtransfer.curvature.ekfac.rotates_operands", lambda *_: rotates_operands)
+        monkeypatch.setattr(
+            "obtransfer.curvature.structures.ekfac.rotates_operands", lambda *_: rotates_operands
+        )
     factors = case.compute(estimator, "kfac")
     computed = case.compute(estimator, "ekfac", factors=factors)
     for name in case.names:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from exact_curvature import blocks_of, example_gradients, full_matrix, relative_error
-from obtransfer.curvature import block, diagonal
 from obtransfer.curvature.compute import compute_curvature
+from obtransfer.curvature.structures import block, diagonal
 from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
 from torch import Tensor, nn
 
@@ -82,7 +82,7 @@ def test_unfolding_again_for_every_vector_changes_nothing(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached = case.compute("ggn", "diagonal")
-    monkeypatch.setattr("obtransfer.curvature.engine.CACHED_BYTES", 0)
+    monkeypatch.setattr("obtransfer.curvature.per_example.hooks.CACHED_BYTES", 0)
     for name, computed in case.compute("ggn", "diagonal").items():
         assert torch.equal(computed, cached[name])
 

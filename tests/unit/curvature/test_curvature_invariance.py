@@ -87,7 +87,7 @@ def test_model_is_bit_identical_afterwards(kind: type[nn.Module], failure: str, 
     elif failure == "forward":
         handle = last.register_forward_hook(explode)
     elif failure == "backward":
-        monkeypatch.setattr("obtransfer.curvature.engine.join", explode)
+        monkeypatch.setattr("obtransfer.curvature.per_example.hooks.join", explode)
     elif failure == "labels":
         batches = iter([(images, labels + 100)])
     if failure == "none":

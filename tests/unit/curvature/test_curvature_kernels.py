@@ -7,10 +7,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from obtransfer.curvature import block, diagonal
-from obtransfer.curvature.engine import LayerHooks
-from obtransfer.curvature.operands import Operands, example_gradients, layer_activations, layer_gradients
-from obtransfer.curvature.patches import Geometry, Patches
+from obtransfer.curvature.per_example.hooks import LayerHooks
+from obtransfer.curvature.per_example.operands import (
+    Operands,
+    example_gradients,
+    layer_activations,
+    layer_gradients,
+)
+from obtransfer.curvature.per_example.patches import Geometry, Patches
+from obtransfer.curvature.structures import block, diagonal
 from torch import Tensor, nn
 
 BLOCK = 7

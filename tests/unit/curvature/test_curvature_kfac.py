@@ -8,9 +8,9 @@ import exact_outputs
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature import kfac
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.curvature.operands import Operands
+from obtransfer.curvature.per_example.operands import Operands
+from obtransfer.curvature.structures import kfac
 from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
 from torch import Tensor, nn
 
@@ -73,8 +73,8 @@ def test_batches_and_chunks_change_nothing(
     found = [compute(split)]
     for size in (1, 100):
         monkeypatch.setattr(kfac, "FLOATS_AT_ONCE", size)
-        monkeypatch.setattr("obtransfer.curvature.ekfac.diagonal.FLOATS_AT_ONCE", size)
-        monkeypatch.setattr("obtransfer.curvature.engine.CACHED_BYTES", 0)
+        monkeypatch.setattr("obtransfer.curvature.structures.ekfac.diagonal.FLOATS_AT_ONCE", size)
+        monkeypatch.setattr("obtransfer.curvature.per_example.hooks.CACHED_BYTES", 0)
         found.append(compute(split))
     for other in found:
         for name, expected in whole.items():

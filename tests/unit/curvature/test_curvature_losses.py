@@ -7,8 +7,7 @@ import torch
 from exact_outputs import value
 from obtransfer.curvature.losses import Loss
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import LOSSES
-from obtransfer.resolve import resolve
+from obtransfer.registry import LOSSES, resolve
 from torch import Tensor
 
 BOTH = pytest.mark.parametrize("name", list(LOSSES))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature import gradient, hessian_gradient
+from obtransfer.criteria.grasp import grasp
+from obtransfer.criteria.snip import snip
+from obtransfer.criteria.statistics import gradient, hessian_gradient
 from obtransfer.errors import ObtransferError
-from obtransfer.scores.grasp import grasp
-from obtransfer.scores.snip import snip
 from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
 from torch import Tensor, nn
 

@@ -10,8 +10,7 @@ import torch
 from exact_curvature import relative_error
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
-from obtransfer.registry import ESTIMATORS
-from obtransfer.resolve import resolve
+from obtransfer.registry import ESTIMATORS, resolve
 from tiny_models import make_head
 from torch import Tensor, nn
 

@@ -8,9 +8,9 @@ from copy import deepcopy
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature import hessian
-from obtransfer.curvature.second_order import hessian_products
-from obtransfer.curvature.selection import selected_weights
+from obtransfer.curvature.estimators import hessian
+from obtransfer.curvature.hessian_products import hessian_products
+from obtransfer.curvature.weights import selected_weights
 from obtransfer.models.build import build
 from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
 from torch import Tensor, nn

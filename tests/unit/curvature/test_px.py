@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from exact_curvature import relative_error
+from obtransfer.criteria.px import px
+from obtransfer.criteria.statistics.px import accumulate
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.curvature.px import accumulate
 from obtransfer.models.build import build
-from obtransfer.scores.px import px
 from tiny_models import make, make_examples, make_head
 from torch import Tensor, nn
 

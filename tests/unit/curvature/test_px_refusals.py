@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from obtransfer.curvature.px import accumulate
+from obtransfer.criteria.statistics.px import accumulate
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
 from tiny_models import TinyCNN, TinyViT, make, make_head

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature.synflow import accumulate
+from obtransfer.criteria.statistics.synflow import accumulate
+from obtransfer.criteria.synflow import synflow
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
-from obtransfer.scores.synflow import synflow
 from tiny_models import TinyCNN, TinyViT, make
 from torch import Tensor, nn
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from obtransfer.data import decode
-from obtransfer.data.deal import Deal, Slot, deal
+from obtransfer.data.assign_splits import Deal, Slot, deal
 from obtransfer.data.decode import Filled, fill
 from obtransfer.data.image_folder import list_images
 from obtransfer.data.pool import Pool

@@ -23,8 +23,7 @@ from obtransfer.data import torchvision_sets as sets
 from obtransfer.data.splits import SPLITS
 from obtransfer.data.view import look, parse_view
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import DATASETS
-from obtransfer.resolve import resolve
+from obtransfer.registry import DATASETS, resolve
 from pictures import photograph
 from PIL import Image
 

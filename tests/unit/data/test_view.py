@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from obtransfer import backbones
+from obtransfer.config import backbones
 from obtransfer.data import digits, glyphs
 from obtransfer.data.rendering import Variation
 from obtransfer.data.view import RENDERED, View, look, parse_view

@@ -9,6 +9,7 @@ import pytest
 import torch
 from export_model import export_model
 from obtransfer.artifacts import write_table, write_tensors
+from obtransfer.assemble import UPDATE, load_pruned
 from obtransfer.data.splits import SPLITS
 from obtransfer.evaluate.features import extract_features
 from obtransfer.evaluate.tasks import evaluate_tasks
@@ -16,7 +17,6 @@ from obtransfer.heads.ridge import RidgeHead, fit_ridge
 from obtransfer.masks.packing import pack
 from obtransfer.models.build import build
 from obtransfer.models.prunable import prunable_parameters
-from obtransfer.pruned import UPDATE, load_pruned
 
 torch.set_num_threads(1)
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)

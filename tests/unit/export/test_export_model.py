@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from obtransfer.artifacts import map_tensors
+from obtransfer.assemble import load_pruned, read_mask
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
 from obtransfer.evaluate.tasks import evaluate_tasks
 from obtransfer.export.load import load_exported
 from obtransfer.export.onnx_file import run_onnx
 from obtransfer.heads.ridge import RidgeHead
-from obtransfer.pruned import load_pruned, read_mask
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 PLAIN_TIMM = """

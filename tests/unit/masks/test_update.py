@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obtransfer.criteria.obd import obd
+from obtransfer.criteria.obs import obs
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.update import joint_update
-from obtransfer.scores.obd import obd
-from obtransfer.scores.obs import obs
 
 
 def random_block(generator, size, num_vectors=None):

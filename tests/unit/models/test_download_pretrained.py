@@ -10,7 +10,7 @@ import pytest
 import torch
 from download_pretrained import download_pretrained
 from obtransfer.artifacts import read_tensors
-from obtransfer.backbones import backbone as find
+from obtransfer.config.backbones import backbone as find
 from obtransfer.errors import ObtransferError
 from obtransfer.models import mocov2
 from obtransfer.models.load import load_backbone

@@ -12,11 +12,11 @@ from obtransfer.errors import ObtransferError
 from obtransfer.pretrain import pool as pools
 from obtransfer.pretrain import quality
 from obtransfer.pretrain.dino import Dino
-from obtransfer.pretrain.export import export
 from obtransfer.pretrain.loop import learning_rate, train
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.mocov2 import MoCoV2
 from obtransfer.pretrain.pool import Pool, sample
+from obtransfer.pretrain.publish import export
 from obtransfer.pretrain.recipes import METHODS, RECIPES, Recipe
 from obtransfer.pretrain.supervised import Supervised
 from torch import Tensor, nn
@@ -170,7 +170,7 @@ def test_export_writes_half_precision_and_a_card_of_the_written_file(
         measured.append(model)
         return dict.fromkeys(quality.glyphs.PRETRAINING_TASKS, 0.5) | {"hebrew": 1.0}
 
-    monkeypatch.setattr("obtransfer.pretrain.export.ridge_accuracies", accuracies)
+    monkeypatch.setattr("obtransfer.pretrain.publish.ridge_accuracies", accuracies)
     card = export(
         tmp_path,
         "tiny.dino",

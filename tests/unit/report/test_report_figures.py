@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from obtransfer.report.aggregate import task_accuracy
 from obtransfer.report.figures import FIGURES, draw_all, figure_files
-from obtransfer.report.grid import task_grid
 from obtransfer.report.heat_map import cell_text
+from obtransfer.report.heat_map_values import task_grid
 from obtransfer.report.prepared import prepare, read_summary
 from obtransfer.report.style import plot_settings, save, series_styles
 

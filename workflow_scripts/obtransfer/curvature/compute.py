@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from obtransfer.curvature.checks import accumulation_dtype, known
-from obtransfer.curvature.groups import Kept, statistics_of_groups
-from obtransfer.curvature.passes import Data, OutputVectors
+from obtransfer.curvature.per_example.groups import Kept, statistics_of_groups
+from obtransfer.curvature.per_example.passes import Data, OutputVectors
 from obtransfer.curvature.plan import plan
-from obtransfer.curvature.structures import STRUCTURES, BlockSize
+from obtransfer.curvature.structures.base import STRUCTURES, BlockSize
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import ESTIMATORS, LOSSES
-from obtransfer.resolve import resolve
+from obtransfer.registry import ESTIMATORS, LOSSES, resolve
 
 
 def compute_curvature(

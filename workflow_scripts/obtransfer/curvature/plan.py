@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from obtransfer.curvature.checks import accumulation_dtype, known
-from obtransfer.curvature.layers import select_layers
-from obtransfer.curvature.structures import STRUCTURES, BlockSize, block_sizes, layer_shape
+from obtransfer.curvature.per_example.layers import select_layers
+from obtransfer.curvature.structures.base import STRUCTURES, BlockSize, block_sizes, layer_shape
 from obtransfer.errors import ObtransferError
 
 
@@ -74,7 +74,7 @@ def plan(
 
     Args:
         model: not changed.
-        structure: a key of `obtransfer.curvature.structures.STRUCTURES`.
+        structure: a key of `obtransfer.curvature.structures.base.STRUCTURES`.
         block_size: B, or "row"; used by `block`.
         dtype: as asked of `compute_curvature`.
         parameters: names of Conv2d and Linear weights; None for all of them.

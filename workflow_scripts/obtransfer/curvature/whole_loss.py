@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from obtransfer.curvature.checks import fitting_head, known, some_examples
-from obtransfer.curvature.frozen import on_loan
 from obtransfer.curvature.losses import Loss
+from obtransfer.curvature.on_loan import on_loan
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import LOSSES
-from obtransfer.resolve import resolve
+from obtransfer.registry import LOSSES, resolve
 
 Progress = Callable[[int], None]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from obtransfer.data.deal import ORDER, Deal, Slot
+from obtransfer.data.assign_splits import ORDER, Deal, Slot
 from obtransfer.data.pool import Pool
 from obtransfer.data.splits import SPLITS
 from obtransfer.data.view import View, look

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from obtransfer.data.choice import choose_classes
-from obtransfer.data.deal import Count, deal
+from obtransfer.data.assign_splits import Count, deal
+from obtransfer.data.classes import choose_classes
 from obtransfer.data.decode import Filled, fill
 from obtransfer.data.pool import DataSet
 from obtransfer.data.splits import TaskImages
 from obtransfer.data.view import parse_view
 from obtransfer.errors import ObtransferError
-from obtransfer.progress import bar
-from obtransfer.resolve import resolve
+from obtransfer.registry import resolve
+from obtransfer.runtime.progress import bar
 
 
 def load(

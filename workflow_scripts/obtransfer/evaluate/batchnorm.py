@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from obtransfer.data.fitting import BatchSize
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
+from obtransfer.evaluate.evaluation_mode import evaluation_mode
 from obtransfer.evaluate.features import Progress
-from obtransfer.evaluate.modes import evaluation_mode
+from obtransfer.runtime.batch_size import BatchSize
 
 Observe = Callable[[_BatchNorm, torch.Tensor], None]
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from obtransfer.data.fitting import BatchSize
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.modes import evaluation_mode
+from obtransfer.evaluate.evaluation_mode import evaluation_mode
+from obtransfer.runtime.batch_size import BatchSize
 
 Progress = Callable[[int, int], None]
 

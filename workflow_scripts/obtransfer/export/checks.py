@@ -12,7 +12,7 @@ from torch import nn
 
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.modes import evaluation_mode
+from obtransfer.evaluate.evaluation_mode import evaluation_mode
 from obtransfer.heads.ridge import RidgeHead
 
 MAX_IMAGES = 64

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from obtransfer.data.fitting import BatchSize
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
 from obtransfer.finetune.augmentation import augment
 from obtransfer.finetune.checkpoint import Position
-from obtransfer.finetune.schedule import learning_rate
+from obtransfer.finetune.learning_rate import learning_rate
 from obtransfer.finetune.settings import FinetuneSettings
+from obtransfer.runtime.batch_size import BatchSize
 
 
 @dataclass(frozen=True)

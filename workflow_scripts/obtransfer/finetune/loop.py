@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from obtransfer.data.fitting import BatchSize
 from obtransfer.errors import ObtransferError
 from obtransfer.finetune.checkpoint import History, Mask, Position, fingerprint, resume, save_checkpoint
 from obtransfer.finetune.epoch import Run, train_epoch
 from obtransfer.finetune.settings import FinetuneSettings
 from obtransfer.masks.apply import hold
+from obtransfer.runtime.batch_size import BatchSize
 
 
 class FinetuneInterrupted(ObtransferError):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from obtransfer.criteria.blocks import SMALL, damped_chunks, rounding
 from obtransfer.errors import ObtransferError
-from obtransfer.scores.blocks import SMALL, damped_chunks, rounding
 
 
 def joint_update(

@@ -30,7 +30,7 @@ def save_backbone(
         path: the artefact.
         state_dict: every parameter and buffer of the architecture, no other.
         backbone: ``architecture.pretraining``.
-        entry: as `obtransfer.backbones.backbone` gives it, for the architecture and the pixels.
+        entry: as `obtransfer.config.backbones.backbone` gives it, for the architecture and the pixels.
         made: provenance.
         checkpoint: which file the weights are from.
 

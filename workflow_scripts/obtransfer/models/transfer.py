@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from obtransfer.errors import ObtransferError
-from obtransfer.progress import bar
+from obtransfer.runtime.progress import bar
 
 STALL_S = 60.0
 """Without a byte for so long, a connection counts as cut."""

@@ -16,10 +16,10 @@ from obtransfer.errors import ObtransferError
 from obtransfer.models import build as builders
 from obtransfer.models.load import load_strictly
 from obtransfer.models.mini import convert
-from obtransfer.pretrain.export import export
 from obtransfer.pretrain.loop import MEAN, STD, train
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.pool import make_pool
+from obtransfer.pretrain.publish import export
 from obtransfer.pretrain.quality import pretraining_mean, ridge_accuracies
 from obtransfer.pretrain.recipes import METHODS, RECIPES, Recipe
 

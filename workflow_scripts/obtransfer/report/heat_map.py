@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from obtransfer.report.colours import Colours
-from obtransfer.report.grid import Grid, task_grid
+from obtransfer.report.heat_map_values import Grid, task_grid
 from obtransfer.report.prepared import series_order
 from obtransfer.report.style import add_title, message_figure
 

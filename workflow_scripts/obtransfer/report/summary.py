@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from obtransfer import grid
 from obtransfer.artifacts import Table, atomic_path, read_table
+from obtransfer.dag import grid
 
 COLUMNS = (
     "architecture", "pretraining", "source", "criterion", "allocation", "sparsity", "seed", "stage", "batchnorm",

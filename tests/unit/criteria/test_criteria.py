@@ -1,0 +1,63 @@
+"""What every criterion of the registry has in common."""
+
+import json
+
+import numpy as np
+import pytest
+from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
+from obtransfer.registry import CRITERIA, resolve
+
+SHAPES = {"b.weight": (4, 3, 3, 3), "a.weight": (5, 7)}
+BLOCK_SIZE = 8
+
+
+def inputs(needs):
+    generator = np.random.default_rng(0)
+    weights = {name: generator.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+    if needs == "none":
+        return weights, None
+    if needs == "diagonal":
+        return weights, {name: generator.random(shape, dtype=np.float32) for name, shape in SHAPES.items()}
+    if needs == "per_weight":
+        return weights, {name: generator.standard_normal(shape) for name, shape in SHAPES.items()}
+    if needs == "kfac":
+        return weights, {
+            f"{name}:{side}": positive_definite(generator, 1, size)
+            for name, (outputs, *rest) in SHAPES.items()
+            for side, size in (("inputs", int(np.prod(rest))), ("outputs", outputs))
+        }
+    counts = {name: -(-weight.size // BLOCK_SIZE) for name, weight in weights.items()}
+    return weights, {name: positive_definite(generator, count, BLOCK_SIZE) for name, count in counts.items()}
+
+
+def positive_definite(generator, count, size):
+    root = generator.standard_normal((count, size, 2 * size + 4))
+    return (root @ root.transpose(0, 2, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_scores_of_mapped_files_can_be_written_and_are_the_same_twice(name, tmp_path):
+    score = resolve(CRITERIA[name].score)
+    weights, statistics = inputs(CRITERIA[name].needs)
+    expected = score(weights, statistics, damping=0.1, damping_mode="relative", seed=3)
+    write_tensors(tmp_path / "weights", weights, kind="backbone")
+    if statistics is not None:
+        write_tensors(tmp_path / "curvature", statistics, kind="curvature")
+        statistics = map_tensors(tmp_path / "curvature", kind="curvature").tensors
+    mapped = map_tensors(tmp_path / "weights", kind="backbone").tensors
+    found = score(mapped, statistics, damping=0.1, damping_mode="relative", seed=3)
+    write_tensors(tmp_path / "scores", found.scores, kind="scores", metadata=found.details)
+    again = read_tensors(tmp_path / "scores", kind="scores")
+    assert again.metadata == json.loads(json.dumps(expected.details)) and again.metadata["criterion"] == name
+    for layer, shape in SHAPES.items():
+        np.testing.assert_array_equal(again.tensors[layer], expected.scores[layer])
+        assert expected.scores[layer].shape == shape and expected.scores[layer].dtype == np.float64
+        # px is given signed statistics here, which its own estimator never makes.
+        assert expected.scores[layer].min() >= 0 or name in ("grasp", "px")
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_only_a_seeded_criterion_depends_on_the_seed(name):
+    score = resolve(CRITERIA[name].score)
+    one, two = (score(*inputs(CRITERIA[name].needs), damping=0.1, seed=seed).scores for seed in (0, 1))
+    assert CRITERIA[name].seeded is not all(np.array_equal(one[layer], two[layer]) for layer in SHAPES)

@@ -1,0 +1,1 @@
+"""Everything about config.yaml: its schema, its defaults, its checks."""

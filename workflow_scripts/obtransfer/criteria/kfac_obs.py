@@ -1,0 +1,141 @@
+"""Optimal Brain Surgeon with Kronecker factors: a whole layer as one block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from obtransfer.criteria.blocks import NotPositiveDefinite, inverse_diagonal
+from obtransfer.criteria.damping import check_damping
+from obtransfer.criteria.inputs import KEYS, check_weights, match_statistics, refuse_negative
+from obtransfer.criteria.result import Scores
+from obtransfer.errors import ObtransferError
+
+
+def kfac_obs(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None,
+    *,
+    damping: float = 0.0,
+    damping_mode: str = "relative",
+    seed: int = 0,
+) -> Scores:
+    """Score by the increase of the loss when a weight is removed and the rest of its layer makes up for it.
+
+    ε_kfac = ½ w_oi² / ([A_λ⁻¹]_ii [Γ_λ⁻¹]_oo) for H ≈ A ⊗ Γ of a layer (of each group of a convolution), with
+    the damping in both factors, A_λ = A + π √λ I and Γ_λ = Γ + √λ / π I, π² = mean diag A / mean diag Γ.
+    Given an eigenvalue-corrected statistic (`ekfac`) instead, ½ w² / [Q (Λ + λ)⁻¹ Qᵀ]_jj, where λ is damped
+    exactly. Relative λ is in units of the layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ.
+    The trap: the damping in both factors adds π √λ I ⊗ Γ + √λ / π A ⊗ I besides λ, so that at one λ `kfac`
+    scores higher than the same matrix does with exact damping, as in `obs`. Groups whose H is zero score
+    ½ w² λ, the limit (their layers are listed in the details).
+
+    Source: Hassibi, Stork (1992), eq. 5, with the curvature and damping of Martens, Grosse, *Optimizing
+    neural networks with Kronecker-factored approximate curvature*, 2015, sec. 6.3; eigenvalue-corrected
+    George et al., *Fast approximate natural gradient descent in a Kronecker-factored eigenbasis*, 2018.
+
+    Args:
+        weights: name to [G O, ...], I' weights per output; not changed.
+        statistics: name:inputs A [G, I', I'] and name:outputs Γ [G, O, O], symmetric (the lower triangle is
+            read); or name:input_basis, name:output_basis (eigenvectors in columns) and name:eigenvalues Λ
+            [G, O, I']. Not changed.
+        damping: λ, absolute or relative; > 0, or 0 where everything is positive definite by itself.
+        damping_mode: "relative" or "absolute".
+        seed: not read.
+
+    Returns:
+        Scores in float64, never negative; details hold the absolute λ of every layer.
+
+    Raises:
+        ObtransferError: statistics missing, not fitting, not finite, or negative on a diagonal; factors that
+            are not positive definite with this λ: names layer, factor, smallest pivot, and a λ that would do.
+    """
+    check_damping(damping, damping_mode, "kfac_obs")
+    check_weights(weights, "kfac_obs")
+    corrected = any(name.endswith(":eigenvalues") for name in statistics or ())
+    structure = "ekfac" if corrected else "kfac"
+    statistics = match_statistics(weights, statistics, "kfac_obs", structure)
+    scores, absolute, flat = {}, {}, []
+    for name, weight in weights.items():
+        layer = {key: statistics[name + key] for key in KEYS[structure]}
+        means = _means(layer, name)
+        unit = float(means.mean())
+        absolute[name] = damping * unit if damping_mode == "relative" else float(damping)
+        # A semi-definite H whose diagonal is zero is zero: the score is ½ w² λ, also in the limit λ = 0.
+        shape = len(means), weight.size // len(means)
+        inverse = np.full(shape, 1 / absolute[name] if absolute[name] else np.inf)
+        alive = np.flatnonzero(means > 0)
+        if alive.size:
+            part = {key: array[alive] if alive.size < len(means) else array for key, array in layer.items()}
+            invert = _eigenvalue_inverse if structure == "ekfac" else _factor_inverse
+            inverse[alive] = invert(part, absolute[name], name, unit, alive)
+        scores[name] = 0.5 * np.square(weight, dtype=np.float64) / inverse.reshape(weight.shape)
+        if alive.size < len(means):
+            flat.append(name)
+    details = {
+        "criterion": "kfac_obs",
+        "structure": structure,
+        "damping": float(damping),
+        "damping_mode": damping_mode,
+        "absolute_damping": absolute,
+        "layers_without_curvature": flat,
+    }
+    return Scores(scores, details)
+
+
+def _means(layer: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """[G] the mean diagonal entry of each group's H."""
+    if ":eigenvalues" in layer:
+        refuse_negative(layer[":eigenvalues"], f"{name}:eigenvalues", "kfac_obs")
+        return layer[":eigenvalues"].mean(axis=(1, 2), dtype=np.float64)
+    for key, factors in layer.items():
+        refuse_negative(factors.diagonal(axis1=1, axis2=2), name + key, "kfac_obs")
+    return _mean_diagonals(layer[":inputs"]) * _mean_diagonals(layer[":outputs"])
+
+
+def _mean_diagonals(factors: np.ndarray) -> np.ndarray:
+    return factors.diagonal(axis1=1, axis2=2).mean(axis=1, dtype=np.float64)
+
+
+def _factor_inverse(
+    layer: Mapping[str, np.ndarray], damping: float, name: str, unit: float, groups: np.ndarray
+) -> np.ndarray:
+    """[G, O I'] the diagonal of A_λ⁻¹ ⊗ Γ_λ⁻¹ of groups whose H is not zero."""
+    ratio = np.sqrt(_mean_diagonals(layer[":inputs"]) / _mean_diagonals(layer[":outputs"]))  # π
+    found, problems, enough = [], [], 0.0
+    for key, scale in ((":inputs", ratio), (":outputs", 1 / ratio)):
+        count, size, _ = layer[key].shape
+        try:
+            diagonal = inverse_diagonal(layer[key], count * size, scale * damping**0.5)
+            found.append(diagonal.reshape(count, size))
+        except NotPositiveDefinite as failure:
+            worst = int(failure.pivots.argmin())
+            group, pivot = groups[failure.indices[worst]], failure.pivots[worst]
+            problems.append(f"{name}{key} the smallest pivot is {pivot:.3g} (group {group})")
+            enough = max(enough, float(np.square(failure.enough / scale[failure.indices]).max()))
+    if problems:
+        raise _refusal(" and in ".join(problems), damping, enough, unit)
+    inputs, outputs = found
+    return (outputs[:, :, None] * inputs[:, None, :]).reshape(len(ratio), -1)
+
+
+def _eigenvalue_inverse(
+    layer: Mapping[str, np.ndarray], damping: float, name: str, unit: float, groups: np.ndarray
+) -> np.ndarray:
+    """[G, O I'] the diagonal of Q (Λ + λ)⁻¹ Qᵀ, Q = Q_Γ ⊗ Q_A."""
+    eigenvalues = layer[":eigenvalues"].astype(np.float64) + damping
+    smallest, largest = eigenvalues.min(axis=(1, 2)), float(eigenvalues.max())
+    if smallest.min() <= largest * np.finfo(np.float64).eps:
+        worst = f"the smallest eigenvalue is {smallest.min():.3g} (group {groups[smallest.argmin()]})"
+        raise _refusal(f"{name}:eigenvalues {worst}", damping, 1e-6 * largest, unit)
+    inputs, outputs = (np.square(layer[key], dtype=np.float64) for key in (":input_basis", ":output_basis"))
+    return (outputs @ (1 / eigenvalues) @ inputs.transpose(0, 2, 1)).reshape(len(groups), -1)
+
+
+def _refusal(problem: str, damping: float, enough: float, unit: float) -> ObtransferError:
+    return ObtransferError(
+        f"kfac_obs needs positive definite factors, but in {problem}, with the damping λ = {damping:.3g}. "
+        f"This layer would do with a damping of {enough:.3g} (absolute), that is {enough / unit:.3g} "
+        "(relative to its mean diagonal)"
+    )

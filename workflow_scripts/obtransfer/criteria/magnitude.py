@@ -1,0 +1,40 @@
+"""Magnitude pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from obtransfer.criteria.inputs import check_weights
+from obtransfer.criteria.result import Scores
+
+
+def magnitude(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None = None,
+    *,
+    damping: float = 0.0,
+    damping_mode: str = "relative",
+    seed: int = 0,
+) -> Scores:
+    """Score every weight by its square: ε_mag = ½ w².
+
+    The increase of the loss if the curvature were the identity. It reads no data, so one mask serves every
+    source. It is |w| up to a monotone map, but the squares matter when scores are added.
+
+    Source: Iurada, Occhiena, Tommasi (2025), ε_mag; Han et al. (2015).
+
+    Args:
+        weights: name to array of any shape; not changed.
+        statistics: not read, as are `damping`, `damping_mode` and `seed`.
+
+    Returns:
+        Scores in float64, never negative, 0 for w = 0.
+
+    Raises:
+        ObtransferError: no weights, or weights that are not finite.
+    """
+    check_weights(weights, "magnitude")
+    scores = {name: 0.5 * np.square(weight, dtype=np.float64) for name, weight in weights.items()}
+    return Scores(scores, {"criterion": "magnitude"})

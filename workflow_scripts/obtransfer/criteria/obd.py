@@ -1,0 +1,93 @@
+"""Optimal Brain Damage: the diagonal of the curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from obtransfer.criteria.damping import check_damping, layer_damping
+from obtransfer.criteria.inputs import check_weights, match_statistics, refuse_negative
+from obtransfer.criteria.result import Scores
+from obtransfer.errors import ObtransferError
+
+NEGATIVE = ("refuse", "abs", "clip")
+
+
+def obd(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None,
+    *,
+    damping: float = 0.0,
+    damping_mode: str = "relative",
+    seed: int = 0,
+    negative: str = "refuse",
+) -> Scores:
+    """Score every weight by the increase of the loss when it alone is removed: ε_diag = ½ (h + λ) w².
+
+    h = H_jj, λ as in `layer_damping`; λ = 0 is the classical criterion, a large absolute λ orders like
+    `magnitude`, and any λ equals `obs` with blocks of one weight. Compare criteria only at the same damping:
+    λ = 0.1 of the mean diagonal alone changes what is pruned as much as going from a diagonal to blocks does.
+    Where a whole layer's h is zero, relative damping gives it scores of 0 (listed in the details).
+
+    Only `hessian` has negative h. Removing such a weight lowers the quadratic model of the loss, which is not
+    trusted that far: `abs` takes |h| (curved either way, the weight matters), `clip` max(h, 0) (it does not
+    matter). λ is relative to the mean of what is used.
+
+    Source: Iurada, Occhiena, Tommasi (2025), ε_diag; LeCun, Denker, Solla (1990), eq. 5.
+
+    Args:
+        weights: name to array of any shape; not changed.
+        statistics: name to diagonal h, of the parameter's shape; not changed.
+        damping: λ >= 0, absolute or in units of the layer's mean diagonal.
+        damping_mode: "relative" or "absolute".
+        seed: not read.
+        negative: what to make of negative h: "refuse", "abs" or "clip".
+
+    Returns:
+        Scores in float64, never negative; details hold the absolute λ of every layer, and the share of
+        negative h.
+
+    Raises:
+        ObtransferError: statistics missing, not fitting, not finite, or negative where that is refused; a
+            damping or treatment that is not allowed.
+    """
+    check_damping(damping, damping_mode, "obd")
+    if negative not in NEGATIVE:
+        raise ObtransferError(f"negative must be one of {', '.join(NEGATIVE)}, but got {negative!r}")
+    check_weights(weights, "obd")
+    statistics = match_statistics(weights, statistics, "obd", "diagonal")
+    scores, absolute, share, flat = {}, {}, {}, []
+    for name, weight in weights.items():
+        share[name] = float(np.mean(statistics[name] < 0))
+        diagonal = _not_negative(statistics[name].astype(np.float64), name, negative)
+        absolute[name] = layer_damping(diagonal, damping, damping_mode)
+        scores[name] = 0.5 * (diagonal + absolute[name]) * np.square(weight, dtype=np.float64)
+        if not diagonal.any():
+            flat.append(name)
+    details = {
+        "criterion": "obd",
+        "damping": float(damping),
+        "damping_mode": damping_mode,
+        "absolute_damping": absolute,
+        "negative": negative,
+        "negative_share": share,
+        "layers_without_curvature": flat,
+    }
+    return Scores(scores, details)
+
+
+def _not_negative(diagonal: np.ndarray, name: str, negative: str) -> np.ndarray:
+    """
+    Raises:
+        ObtransferError: negative entries that are refused.
+    """
+    if negative == "abs":
+        return np.abs(diagonal)
+    if negative == "clip":
+        return np.maximum(diagonal, 0.0)
+    try:
+        refuse_negative(diagonal, name, "obd")
+    except ObtransferError as error:
+        raise ObtransferError(f"{error}, or say what to make of them: negative = abs or clip") from None
+    return diagonal

@@ -1,0 +1,48 @@
+"""Path eXclusion: how much of the network's path kernel goes through the weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from obtransfer.criteria.inputs import check_weights, match_statistics
+from obtransfer.criteria.result import Scores
+
+
+def px(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None,
+    *,
+    damping: float = 0.0,
+    damping_mode: str = "relative",
+    seed: int = 0,
+) -> Scores:
+    """Score every weight by the part of R that is lost with the paths through it: w² ∂R/∂(w²).
+
+    R weighs every path by the squares of its weights and by what the data sends along all paths to the same
+    output, as defined in `curvature.px`. Trap: in one shot large layers lose nearly everything, since the
+    scores of every layer of a chain add up to the same R; the authors prune in 100 rounds with new scores in
+    each.
+
+    Source: Iurada, Ciccone, Tommasi, *Finding lottery tickets in vision models via data-driven spectral
+    foresight pruning*, CVPR 2024.
+
+    Args:
+        weights: name to array of any shape; not changed.
+        statistics: the statistic `px`: name to ∂R/∂(w²) of the parameter's shape, never negative; not
+            changed.
+        damping: not read, as are `damping_mode` and `seed`.
+
+    Returns:
+        Scores in float64, never negative, 0 for w = 0.
+
+    Raises:
+        ObtransferError: statistics missing, not fitting or not finite.
+    """
+    check_weights(weights, "px")
+    statistics = match_statistics(weights, statistics, "px", "per_weight")
+    scores = {
+        name: np.square(weight, dtype=np.float64) * statistics[name] for name, weight in weights.items()
+    }
+    return Scores(scores, {"criterion": "px"})

@@ -1,0 +1,48 @@
+"""Random pruning: the baseline that reads neither weights nor data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from obtransfer.criteria.inputs import check_weights
+from obtransfer.criteria.result import Scores
+from obtransfer.errors import ObtransferError
+
+
+def random(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None = None,
+    *,
+    damping: float = 0.0,
+    damping_mode: str = "relative",
+    seed: int = 0,
+) -> Scores:
+    """Score every weight by a uniform number in [0, 1).
+
+    Every layer draws from its own stream, made from the seed and the parameter's name: adding or reordering
+    layers changes nothing for the others. Only the shapes of the weights are used.
+
+    Args:
+        weights: name to array of any shape; not changed.
+        statistics: not read, as are `damping` and `damping_mode`.
+        seed: 0 or a positive integer.
+
+    Returns:
+        Scores in float64, in [0, 1).
+
+    Raises:
+        ObtransferError: no weights, weights that are not finite, or a seed that is not allowed.
+    """
+    check_weights(weights, "random")
+    if seed < 0:
+        raise ObtransferError(f"random needs a seed of 0 or more, but got {seed}")
+    scores = {name: _stream(name, seed).random(weight.shape) for name, weight in weights.items()}
+    return Scores(scores, {"criterion": "random", "seed": int(seed)})
+
+
+def _stream(name: str, seed: int) -> np.random.Generator:
+    name_number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, name_number])))

@@ -1,0 +1,1 @@
+"""Statistics that are not curvature, beside the criteria that read them."""

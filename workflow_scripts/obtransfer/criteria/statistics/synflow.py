@@ -1,0 +1,122 @@
+"""`synflow`: how much of a signal of ones flows through each weight; no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from obtransfer.curvature.checks import finite
+from obtransfer.curvature.on_loan import on_loan
+from obtransfer.curvature.weights import selected_weights
+from obtransfer.curvature.whole_loss import Progress, gradients
+from obtransfer.errors import ObtransferError
+
+_MULTIPLIED = ("weight", "gamma", "scale")
+"""In the last part of the names of parameters that multiply; others are added: biases, tokens, positions."""
+
+CANCELLED = 1e-9
+"""A sum below this share of the absolute values is rounding, in float64."""
+
+
+def accumulate(
+    model: nn.Module,
+    head_weight: Tensor | None,
+    head_bias: Tensor | None,
+    batches: Iterable[Sequence[Tensor]] | None,
+    *,
+    loss: str = "squared_error",
+    num_probes: int = 100,
+    seed: int = 0,
+    first: Mapping[str, Tensor] | None = None,
+    parameters: Sequence[str] | None = None,
+    dtype: torch.dtype = torch.float64,
+    progress: Progress | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+) -> dict[str, Tensor]:
+    """∂R/∂|w| with R the sum of the features that ones give when every weight is |w|: what `synflow` reads.
+
+    Parameters that are added (biases, running means, position embeddings, tokens) are 0, those that multiply
+    are replaced by their absolute values, so that BatchNorm multiplies by |γ|/σ; all other modules work as
+    they are.
+
+    Trap: R multiplies up over the depth and leaves float32's range, in both directions: all is done and
+    returned in float64. Where there are norms over features or attention, R is no sum over paths, the
+    derivative may be negative and flow is not conserved; and a last LayerNorm with equal scales makes every
+    sum 0, which is refused.
+
+    Source: Tanaka, Kunin, Yamins, Ganguli, *Pruning neural networks without any data by iteratively
+    conserving synaptic flow*, 2020 (R_SF). Cost: one forward and backward pass of one image; memory: that,
+    and four times the weights' own size in float32 for their copy and the statistic.
+
+    Args:
+        model: images [1, C, H, W] -> features [1, D]; left bit-identical.
+        head_weight: not read, as are `head_bias`, `loss`, `num_probes`, `seed`, `first`, `dtype` and
+            `progress`.
+        batches: only for the shape of the first image, where `input_shape` is None; else not read.
+        parameters: names of Conv2d and Linear weights; None for all of them.
+        input_shape: (C, H, W).
+
+    Returns:
+        Parameter name -> float64 tensor of the parameter's shape.
+
+    Raises:
+        ObtransferError: no shape and no images, weights that the features do not depend on, values beyond
+            float64, features that cancel, or what `selected_weights` refuses.
+    """
+    weights = selected_weights(model, parameters)
+    device = next(iter(weights.values())).device
+    ones = torch.ones(1, *_shape(input_shape, batches), dtype=torch.float64, device=device)
+    with torch.inference_mode(False), torch.enable_grad(), on_loan(model, []):
+        substitutes = _substitutes(model)
+        # A weight of several names is substituted under its first one, for all of them.
+        leaves = {name: substitutes[name].requires_grad_() for name in weights}
+        features = functional_call(model, substitutes, (ones,))
+        found = gradients(_total(features), leaves)
+    finite(found)
+    return found
+
+
+def _shape(shape: tuple[int, int, int] | None, batches: Iterable[Sequence[Tensor]] | None) -> tuple[int, ...]:
+    if shape is not None:
+        return tuple(shape)
+    for images, *_ in batches or ():
+        return tuple(images.shape[1:])
+    raise ObtransferError(
+        "synflow needs the shape of an image as input_shape = (C, H, W), but got none, and no images"
+    )
+
+
+def _substitutes(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers in float64: absolute values of what multiplies, 0 for what is added."""
+    copies: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        multiplied = any(word in name.rpartition(".")[2] for word in _MULTIPLIED)
+        copies[name] = parameter.detach().double().abs() if multiplied else _zeros(parameter)
+    for name, buffer in model.named_buffers():
+        if name.rpartition(".")[2] == "running_mean":
+            copies[name] = _zeros(buffer)
+        elif buffer.is_floating_point():
+            copies[name] = buffer.double()
+    return copies
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return torch.zeros_like(like, dtype=torch.float64)
+
+
+def _total(features: Tensor) -> Tensor:
+    """
+    Raises:
+        ObtransferError: the sum is nothing but rounding.
+    """
+    total, size = features.sum(), features.abs().sum()
+    if bool(total.abs() < CANCELLED * size):
+        raise ObtransferError(
+            f"synflow needs features with a sum, but theirs is {float(total.detach()):.3g} for absolute "
+            f"values of {float(size.detach()):.3g}: a last LayerNorm with equal scales makes them cancel, "
+            "and every score noise"
+        )
+    return total

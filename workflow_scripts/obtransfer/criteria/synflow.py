@@ -1,0 +1,48 @@
+"""SynFlow: how much of a signal of ones flows through the weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from obtransfer.criteria.inputs import check_weights, match_statistics
+from obtransfer.criteria.result import Scores
+
+
+def synflow(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray] | None,
+    *,
+    damping: float = 0.0,
+    damping_mode: str = "relative",
+    seed: int = 0,
+) -> Scores:
+    """Score every weight by its synaptic flow: |w ∂R/∂|w||.
+
+    R is the sum of the features that an input of ones gives when all weights are |w|. In a chain of
+    convolutions, linear layers and ReLUs, R is a sum over paths, and the scores of every layer add up to R.
+    Trap: in one shot, that alone makes large layers lose everything; the paper prunes in 100 rounds with new
+    scores in each.
+
+    Source: Tanaka, Kunin, Yamins, Ganguli, *Pruning neural networks without any data by iteratively
+    conserving synaptic flow*, 2020 (R_SF).
+
+    Args:
+        weights: name to array of any shape; not changed.
+        statistics: the statistic `synflow`: name to ∂R/∂|w| of the parameter's shape; not changed.
+        damping: not read, as are `damping_mode` and `seed`.
+
+    Returns:
+        Scores in float64, never negative, 0 for w = 0.
+
+    Raises:
+        ObtransferError: statistics missing, not fitting or not finite.
+    """
+    check_weights(weights, "synflow")
+    statistics = match_statistics(weights, statistics, "synflow", "per_weight")
+    scores = {
+        name: np.abs(np.multiply(statistics[name], weight, dtype=np.float64))
+        for name, weight in weights.items()
+    }
+    return Scores(scores, {"criterion": "synflow"})

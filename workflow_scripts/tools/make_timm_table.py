@@ -1,0 +1,141 @@
+"""Write obtransfer/config/timm_table.json from the installed timm: run it when timm's version in envs/requirements.txt changes.
+
+Every architecture is built on torch's meta device (no memory, no weights) and run once on one image of its size.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from obtransfer.config.backbones import TABLE_PATH
+from obtransfer.models.build import classifier
+from timm.models import PretrainedCfg, get_pretrained_cfg
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+_PRODUCTS = {
+    "matmul",
+    "__matmul__",
+    "__rmatmul__",
+    "bmm",
+    "baddbmm",
+    "einsum",
+    "scaled_dot_product_attention",
+}
+_MODES = {"center", "squash", "border"}
+
+
+class _Products(TorchFunctionMode):
+    """Looks for matrix products of two tensors neither of which is a weight: attention, of whatever kind."""
+
+    found = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _PRODUCTS:
+            tensors = [arg for arg in _flat(args) if isinstance(arg, torch.Tensor)]
+            self.found |= sum(not isinstance(tensor, nn.Parameter) for tensor in tensors) > 1
+        return func(*args, **(kwargs or {}))
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def main() -> None:
+    """Write the table, and tell what is left out."""
+    pixels: list[list[Any]] = []
+    architectures: dict[str, Any] = {}
+    addresses: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    for model in timm.list_models():
+        try:
+            entry = describe(model)
+        except Exception as error:  # noqa: BLE001  whatever other people's constructors raise, it is told
+            left_out[model] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            continue
+        tags: dict[str, int] = {}
+        for tag, config in _tags(model):
+            values = _pixels(config)
+            if values not in pixels:
+                pixels.append(values)
+            tags[tag] = pixels.index(values)
+            if config.hf_hub_id != f"timm/{model}.{tag}":
+                addresses[f"{model}.{tag}"] = config.hf_hub_id or str(config.url)
+        architectures[model] = {**entry, "tags": tags}
+        print(len(architectures), model, entry, file=sys.stderr, flush=True)
+    write(pixels, architectures, addresses)
+    for model, why in left_out.items():
+        print(f"left out: {model}: {why}")
+
+
+def describe(model: str) -> dict[str, Any]:
+    """Kind of an architecture.
+
+    Raises:
+        ValueError: it gives no features [B, D], or its classifier is not what timm calls so.
+    """
+    default: Any = get_pretrained_cfg(model) or PretrainedCfg()
+    size = default.input_size
+    if size[0] != 3 or size[1] != size[2]:
+        raise ValueError(f"takes images {list(size)}")
+    with torch.device("meta"):
+        network: Any = timm.create_model(model, num_classes=0).eval()
+        full: Any = timm.create_model(model)
+        products = _Products()
+        with torch.no_grad(), products:
+            features = network(torch.zeros(2, *size))
+    width = getattr(network, "head_hidden_size", network.num_features)
+    if not isinstance(features, torch.Tensor) or features.shape != (2, width):
+        raise ValueError(f"features {getattr(features, 'shape', type(features))}, not [2, {width}]")
+    heads = tuple(f"{name}." for name in classifier(model))
+    differ = {name for name in full.state_dict() if not name.startswith(heads)} ^ set(network.state_dict())
+    if differ:
+        raise ValueError(f"the classifier {heads} is not all that differs: {differ}")
+    batchnorm = any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in network.modules())
+    fixed = bool(network.pretrained_cfg.get("fixed_input_size"))
+    return {"batchnorm": batchnorm, "attention": products.found, "fixed": fixed}
+
+
+def _tags(model: str) -> Iterator[tuple[str, PretrainedCfg]]:
+    """Pre-trainings of an architecture with weights, timm's default first."""
+    names = [name for name in timm.list_pretrained(f"{model}.*") if name.partition(".")[0] == model]
+    default = get_pretrained_cfg(model)
+    for name in sorted(names, key=lambda name: default is None or name.partition(".")[2] != default.tag):
+        config = get_pretrained_cfg(name)
+        if config is not None and (config.hf_hub_id or config.url) and config.crop_mode in _MODES:
+            yield name.partition(".")[2], config
+
+
+def _pixels(config: PretrainedCfg) -> list[Any]:
+    return [config.input_size[1], config.crop_pct, config.interpolation, list(config.mean), list(config.std)]
+
+
+def write(pixels: list[list[Any]], architectures: dict[str, Any], addresses: dict[str, str]) -> None:
+    """One line for each entry, so that a new timm's differences can be read."""
+    parts = [f'"timm": {json.dumps(timm.__version__)}']
+    parts.append(f'"pixels": [\n{_lines(json.dumps(values) for values in pixels)}\n]')
+    for key, values in (("addresses", addresses), ("architectures", architectures)):
+        body = _lines(f"{json.dumps(name)}: {json.dumps(values[name])}" for name in sorted(values))
+        parts.append(f'"{key}": {{\n{body}\n}}')
+    TABLE_PATH.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
+
+
+def _lines(items: Iterator[str]) -> str:
+    return ",\n".join(items)
+
+
+if __name__ == "__main__":
+    main()
