@@ -1,7 +1,7 @@
-# `make` alone lists the targets. Two commands are all a newcomer needs: make demo, make test.
+# `make` alone lists the targets. New users need two of them: make demo, make test.
 SHELL := bash
 CORES ?= $(shell nproc)
-# Of `make slurm-up`; a short name, because sockets lie in it.
+# Folder of `make slurm-up`. Its name is short because it holds sockets.
 SLURM_FOLDER ?= $(or $(TMPDIR),/tmp)/slurm-$(shell id -u)
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 TARGET ?= results/evaluations/miniresnet.supervised/obs/upper/seed_0/global/sparsity_0.7/keep/all.csv
@@ -15,43 +15,43 @@ help: ## list the targets
 env: ## create or update .venv (hash-pinned, with uv)
 	@envs/create.sh requirements
 
-env-dev: # what tests and linters need on top
+env-dev: # add what tests and linters need
 	@envs/create.sh requirements-dev
 
-demo: env ## environment, then the whole default grid on the embedded data: figures in results/
+demo: env ## create the environment, run the default grid on the embedded data, write figures to results/
 	@$(RUN) python workflow_scripts/tools/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules
 	@cat results/summary.txt
 
-large: env ## the larger grid: several sources and seeds (hours)
+large: env ## run the larger grid: several sources and seeds (hours)
 	@$(RUN) python workflow_scripts/tools/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/large.yaml
 
-criteria: env ## every criterion, several sources and seeds, pruned models only (about an hour)
+criteria: env ## run all criteria on several sources and seeds, pruned models only (about an hour)
 	@$(RUN) python workflow_scripts/tools/unlock.py
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/criteria_convnets.yaml
 	@$(RUN) snakemake --cores $(CORES) --quiet rules --configfile resources/configs/criteria_vits.yaml
 	@cat results/criteria_convnets/criteria.md results/criteria_vits/criteria.md
 
-benchmark: env ## speed and memory as ratios, in Markdown (about a quarter of an hour; quiet machine)
+benchmark: env ## measure speed and memory as ratios, in Markdown (about 15 minutes; use a quiet machine)
 	@$(RUN) python benchmarks/curvature.py
 	@$(RUN) python benchmarks/inverse_diagonals.py
 	@$(RUN) python benchmarks/selection.py
 	@$(RUN) python benchmarks/throughput.py
 
-test: env-dev ## environment, then all tests
+test: env-dev ## create the environment, run all tests
 	@$(RUN) python -m pytest -n $(CORES)
 
-test-fast: env-dev ## the tests that take less than two minutes together
+test-fast: env-dev ## run the fast tests (less than two minutes in all)
 	@$(RUN) python -m pytest -n $(CORES) -m "not slow"
 
-slurm-up: env ## a private SLURM on this machine, to try things on: prints what to export
+slurm-up: env ## start a private SLURM on this machine for trying things; prints what to export
 	@$(RUN) python tests/slurm/cluster.py up $(SLURM_FOLDER)
 
-slurm-down: ## stop it and remove its files
+slurm-down: ## stop the private SLURM and remove its files
 	@$(RUN) python tests/slurm/cluster.py down $(SLURM_FOLDER)
 
-lint: env-dev ## ruff, snakefmt, mypy, import directions, snakemake --lint
+lint: env-dev ## check with ruff, snakefmt, mypy, import-linter and snakemake --lint
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) snakefmt --check Snakefile rules
@@ -59,12 +59,12 @@ lint: env-dev ## ruff, snakefmt, mypy, import directions, snakemake --lint
 	@$(RUN) env PYTHONPATH=workflow_scripts lint-imports
 	@$(RUN) snakemake --lint
 
-format: env-dev ## ruff and snakefmt, in place
+format: env-dev ## format with ruff and snakefmt, in place
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 	@$(RUN) snakefmt Snakefile rules
 
-dag: env ## draw the rule graph, and the DAG of TARGET, as SVG in results/
+dag: env ## draw the rule graph and the DAG of TARGET as SVG in results/
 	@command -v dot >/dev/null || { echo "make dag: graphviz's dot is needed (Debian: apt install graphviz)" >&2; exit 1; }
 	@mkdir -p results
 	@$(RUN) snakemake --rulegraph --forceall | dot -Tsvg -o results/rulegraph.svg
@@ -74,11 +74,11 @@ dag: env ## draw the rule graph, and the DAG of TARGET, as SVG in results/
 pretrained: env ## train the six embedded backbones again (hours)
 	@$(RUN) python workflow_scripts/tools/pretrain.py
 
-times: env ## seconds of every rule's jobs: start-up, work, CPU, memory
+times: env ## print a table of each rule's start-up, work, CPU and memory
 	@$(RUN) python workflow_scripts/tools/times.py results
 
 lock: ## compile envs/*.in to hash-pinned lists
 	@envs/lock.sh
 
-clean: ## remove the results (not the environment)
+clean: ## remove the results, not the environment
 	rm -rf results .snakemake
