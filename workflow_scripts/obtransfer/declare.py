@@ -1,0 +1,88 @@
+"""How an extension declares itself: in its own file, once.
+
+A criterion, an estimator and a structure is a function (or a few) and an object that describes it. The settings it reads
+are the keyword-only parameters of its function: their annotations give type, bounds and help (`annotated_types`), their
+defaults make them optional. The configuration's checks, the order in tables, colours and docs/configuration.md come from
+that. Nothing here imports torch, so that building the DAG stays quick.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Generic, TypeVar, get_args
+
+from annotated_types import DocInfo
+
+REQUIRED = inspect.Parameter.empty
+GIVEN = frozenset({"seed", "parameters", "progress", "prior", "loss", "input_shape"})
+"""Keyword-only parameters that the caller fills in by itself; they are no settings."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of an extension. `annotation`: its type with bounds; `default`: REQUIRED where there is none."""
+
+    annotation: Any
+    default: Any
+
+    @property
+    def help(self) -> str:
+        """What it means, in a few words; empty where nothing says so."""
+        found = [part.documentation for part in get_args(self.annotation) if isinstance(part, DocInfo)]
+        return found[0] if found else ""
+
+
+def settings_of(function: Callable[..., Any]) -> dict[str, Setting]:
+    """The settings that a function declares: its keyword-only parameters, without those in `GIVEN`."""
+    return {
+        name: Setting(_evaluated(parameter.annotation, function), parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in GIVEN
+    }
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether the function has a parameter of this name."""
+    return name in inspect.signature(function).parameters
+
+
+def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
+    """Annotations are text where the module has ``from __future__ import annotations``."""
+    return eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Name -> object, in order; modules are imported when they are first asked for.
+
+    Args:
+        package: where the modules are.
+        attribute: the object in each module.
+        names: of the modules, in the order of tables and colours; one line each.
+    """
+
+    def __init__(self, package: str, attribute: str, names: tuple[str, ...]) -> None:
+        self.package, self.attribute, self.names = package, attribute, names
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self.names:
+            raise KeyError(name)
+        found: T = getattr(import_module(self.module(name)), self.attribute)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def module(self, name: str) -> str:
+        """The module that declares `name`; its digest tells when the code changes."""
+        return f"{self.package}.{name}"
