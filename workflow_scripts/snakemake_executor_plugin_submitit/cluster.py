@@ -42,6 +42,7 @@ class Cluster(Protocol):
 
     forgets: bool  # whether a job that is unknown to the cluster may still run
     calls: Counter[str]  # how often each command was run
+    kill_wait_s: float  # from the TERM that ends a job to the KILL; known after `max_batch`
 
     def max_batch(self) -> int:
         """How many jobs one submission can hold."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 _KEPT = {"SLURM_CONF", "SLURM_CLUSTERS"}
 _LEAKS = re.compile(r"(SLURM_|SLURMD_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|PMI_|PMIX_)")
 _SQUEUE_FORMAT = "%i|%T|%N|%r|%k"
+KILL_WAIT_S = 30.0  # SLURM's default
 _SACCT_FORMAT = "JobID,State,NodeList,ExitCode,Reason"
 
 
@@ -136,12 +137,11 @@ def whole_arrays(cancelled: Sequence[str], alive: Sequence[str]) -> list[str]:
     return sorted({job if job.partition("_")[0] in kept else job.partition("_")[0] for job in cancelled})
 
 
-def max_array_size(timeout_s: float) -> int:
-    """The cluster's MaxArraySize: how many tasks an array can have, 0 where arrays are switched off."""
-    match = re.search(
-        r"^MaxArraySize\s*=\s*(\d+)", run(["scontrol", "show", "config"], timeout_s), re.MULTILINE
-    )
-    return int(match.group(1)) if match else 1001
+def limits(timeout_s: float) -> tuple[int, float]:
+    """The cluster's MaxArraySize (tasks of an array, 0 where arrays are switched off) and KillWait in seconds."""
+    text = run(["scontrol", "show", "config"], timeout_s)
+    found = {name: value for name, value in re.findall(r"(?m)^(MaxArraySize|KillWait)\s*=\s*(\d+)", text)}
+    return int(found.get("MaxArraySize", 1001)), float(found.get("KillWait", KILL_WAIT_S))
 
 
 def _word(state: str) -> str:

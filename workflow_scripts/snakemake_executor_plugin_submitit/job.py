@@ -52,7 +52,10 @@ def read_step(path: Path, task: int) -> Step:
 
 def main(path: Path) -> int:
     """Run this job's step; raises StepError if it fails, so that SLURM shows the job as FAILED."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # until the step is there to be warned
+    # A warning must not end this program, and before the step has started it must wait: ignored, then held back
+    # until `watch` looks. Linux keeps a signal that is held back even while it is ignored.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     return read_step(path, int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))()
 
 

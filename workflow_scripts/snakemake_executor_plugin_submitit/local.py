@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .cluster import Batch
-from .commands import Seen
+from .commands import KILL_WAIT_S, Seen
 from .settings import ExecutorSettings
 
 _A_WEEK_MIN = 7 * 24 * 60
@@ -20,6 +20,7 @@ class LocalCluster:
     """Each job is a process group of this machine; its id is the number of the process that minds it."""
 
     forgets = False
+    kill_wait_s = KILL_WAIT_S
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self.settings = settings
@@ -75,6 +76,7 @@ class DebugCluster:
     """Jobs run one by one inside the controller, when they are submitted."""
 
     forgets = False
+    kill_wait_s = KILL_WAIT_S
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self.settings = settings

@@ -98,6 +98,7 @@ class Sender:
             checkpoint=ready.request.checkpoint,
             warning_s=self.run.settings.signal_delay_s,
             restarts=self.run.settings.requeues,
+            kill_wait_s=self.run.cluster.kill_wait_s,
         )
 
 

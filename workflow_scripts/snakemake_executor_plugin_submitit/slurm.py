@@ -40,6 +40,7 @@ class SlurmCluster:
         self._accounting = True
         self._sacct_failures = 0
         self._sacct_not_before = 0.0
+        self.kill_wait_s = commands.KILL_WAIT_S
         self._max_batch: int | None = None
 
     def max_batch(self) -> int:
@@ -47,7 +48,7 @@ class SlurmCluster:
         if self._max_batch is None:
             try:
                 self.calls["scontrol"] += 1
-                cluster = commands.max_array_size(self.settings.command_timeout_s)
+                cluster, self.kill_wait_s = commands.limits(self.settings.command_timeout_s)
             except CommandError:
                 return min(self.settings.array_size, 1000)
             self._max_batch = max(1, min(self.settings.array_size, cluster))

@@ -1,4 +1,4 @@
-"""The part that runs inside the job: start the step, pass the early warning on, leave a trace, ask to be requeued.
+"""The part that runs inside the job: run the step under `watch`, leave a trace, ask to be requeued.
 
 `job` calls a `Step` on the node (submitit does with `cluster: local`). Only the standard library is used here, so that a
 short step does not wait for imports.
@@ -10,11 +10,9 @@ installs a handler notices. NCCL uses USR1, hence USR2.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -24,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from . import trace
+from .watch import Watch
 
 _LOCAL_REQUEUE_STATUS = 144  # submitit's local executor starts a job with this exit status again
 _KILLED = 137
 _KILLED_WORDS = re.compile(rb"(?m)^.*(died with <Signals\.SIGKILL: 9>|returned non-zero exit status 137)\.$")
-_MARGIN_S = 20  # of the time between the warning and the limit, kept for requeueing
 
 
 class StepError(RuntimeError):
@@ -49,6 +47,7 @@ class Step:
         checkpoint: whether the step can go on from where it was warned.
         warning_s: how long before the limit it is warned.
         restarts: how often the job may start again.
+        kill_wait_s: how long SLURM waits between TERM and KILL when it ends a job.
         quiet: return the exit status instead of raising (in-process debugging).
     """
 
@@ -61,6 +60,7 @@ class Step:
     checkpoint: bool = False
     warning_s: int = 120
     restarts: int = 10
+    kill_wait_s: float = 30.0
     quiet: bool = False
 
     def __call__(self) -> int:
@@ -112,82 +112,30 @@ class Step:
                 file=log,
             )
             return 66
-        return _Watch(self, log, last=restarts >= self.restarts).run()
+        return self._watched(log, last=restarts >= self.restarts)
 
-
-class _Watch:
-    """The running step and what the signals do to it."""
-
-    def __init__(self, step: Step, log: Any, last: bool) -> None:
-        self.step, self.log, self.last = step, log, last
-        self.warned = self.late = False
-        self.child: subprocess.Popen[bytes] | None = None
-
-    def run(self) -> int:
-        before = {}
-        if not self.step.quiet:  # in a thread of the controller there are no signals to handle
-            handlers = {signal.SIGUSR2: self._warn, signal.SIGTERM: self._stop, signal.SIGALRM: self._late}
-            before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            self.child = subprocess.Popen(
-                ["/bin/sh", "-c", self.step.command],
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_ignore_warning,  # noqa: PLW1509 - there is one thread here
-                start_new_session=True,
-            )
-            status = self.child.wait()
-            self._sweep()
-        finally:
-            if before:
-                signal.alarm(0)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if status and self.warned and self.step.checkpoint:
-            self._go_on_later()
+    def _watched(self, log: Any, last: bool) -> int:
+        watch = Watch(
+            self.command,
+            log,
+            checkpoint=self.checkpoint,
+            warning_s=0 if last else self.warning_s,
+            kill_wait_s=self.kill_wait_s,
+        )
+        status = watch.run_without_signals() if self.quiet else watch.run()
+        # After TERM it is SLURM that decides what comes next.
+        if status and self.checkpoint and watch.warned and not watch.stopped:
+            self._go_on_later(log, last)
         return status
 
-    def _warn(self, *_: Any) -> None:
-        if not self.warned:
-            self.warned = True
-            print("submitit: told to stop soon.", file=self.log)
-            if not os.environ.get(
-                "SLURM_STEP_ID", ""
-            ).isdigit():  # under srun, SLURM tells every process itself
-                self._send(signal.SIGUSR2)
-            if self.step.checkpoint and not self.last:
-                signal.alarm(max(1, self.step.warning_s - _MARGIN_S))
-
-    def _stop(self, *_: Any) -> None:
-        # From scancel, at the limit, or when preempted: SLURM decides what comes next, so no requeue from here.
-        self._send(signal.SIGUSR2 if self.step.checkpoint else signal.SIGTERM)
-
-    def _late(self, *_: Any) -> None:
-        # Warned, and still running: it has had the time to write its checkpoint.
-        self._send(signal.SIGKILL if self.late else signal.SIGTERM)
-        self.late = True
-        signal.alarm(5)
-
-    def _send(self, number: int) -> None:
-        if self.child is not None and self.child.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.child.pid, number)
-
-    def _sweep(self) -> None:
-        """Kill what the step left running: not every SLURM does, and it might write the outputs of the job's successor."""
-        assert self.child is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGKILL)
-
-    def _go_on_later(self) -> None:
-        if self.last:
+    def _go_on_later(self, log: Any, last: bool) -> None:
+        if last:
             print(
-                f"submitit: not done after {self.step.restarts} restarts, no more are allowed: giving up.",
-                file=self.log,
+                f"submitit: not done after {self.restarts} restarts, no more are allowed: giving up.",
+                file=log,
             )
             return
-        print("submitit: back to the queue, to go on from the checkpoint.", file=self.log)
+        print("submitit: back to the queue, to go on from the checkpoint.", file=log)
         if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
             sys.exit(_LOCAL_REQUEUE_STATUS)
         for pause in (5, 20, 0):
@@ -200,12 +148,8 @@ class _Watch:
             if done.returncode == 0:
                 while True:
                     time.sleep(60)  # SLURM ends this process
-            print(f"submitit: scontrol requeue failed: {done.stderr.strip()}", file=self.log)
+            print(f"submitit: scontrol requeue failed: {done.stderr.strip()}", file=log)
             time.sleep(pause)
-
-
-def _ignore_warning() -> None:
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def _missing(paths: tuple[str, ...], latency_wait_s: float) -> list[str]:

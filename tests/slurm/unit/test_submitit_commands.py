@@ -100,7 +100,7 @@ def test_no_slurm_here_says_how_to_try_without(monkeypatch: pytest.MonkeyPatch) 
 def test_arrays_are_as_long_as_both_allow(
     asked: int, cluster_has: int, size: int, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "max_array_size", lambda _: cluster_has)
+    monkeypatch.setattr(commands, "limits", lambda _: (cluster_has, 30.0))
     assert SlurmCluster(ExecutorSettings(array_size=asked)).max_batch() == size
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,37 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from snakemake_executor_plugin_submitit.step import Step, StepError
+from snakemake_executor_plugin_submitit.step import StepError
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-_SCRIPTS = str(Path(__file__).parents[3] / "workflow_scripts")
+from .steps import SCRIPTS, in_process, make_step, trace
+
 _CHECKPOINTS = (
     f'exec {sys.executable} -S -c "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(3)); '
     "open('ready', 'w'); time.sleep(30)\""
 )
-
-
-def make_step(folder: Path, command: str, **more: Any) -> Step:
-    return Step(command, str(folder), "logs/step.log", "trace.json", **more)
-
-
-def in_process(folder: Path, step: Step, **environment: str) -> subprocess.Popen[bytes]:
-    """The step in a process of its own, as submitit would call it."""
-    code = f"from snakemake_executor_plugin_submitit.step import Step; {step!r}()"
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=clean | {"PYTHONPATH": _SCRIPTS} | environment, cwd=folder
-    )
-
-
-def trace(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "trace.json").read_text())
-    return found
 
 
 def test_a_step_leaves_its_output_and_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +99,7 @@ def test_a_checkpointing_step_is_requeued(tmp_path: Path, wait_until: Callable[.
     process.send_signal(signal.SIGUSR2)
     assert process.wait(20) == 144
     log = (tmp_path / "logs/step.log").read_text()
-    assert "told to stop soon" in log and "back to the queue" in log
+    assert "the time limit is near" in log and "back to the queue" in log
     assert "exit_code" not in trace(tmp_path)  # not over
 
 
@@ -184,7 +163,7 @@ def test_snakemake_finds_the_plugin() -> None:
 def test_an_import_is_light_and_runs_nothing() -> None:
     code = "import sys, snakemake_executor_plugin_submitit as p; light = set(sys.modules); p.Executor, p.common_settings\n"
     code += "print('snakemake_interface_executor_plugins' in light, 'submitit' in sys.modules, 'numpy' in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": _SCRIPTS, "PATH": ""}
+    environment = os.environ | {"PYTHONPATH": SCRIPTS, "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )

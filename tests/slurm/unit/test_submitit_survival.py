@@ -52,6 +52,7 @@ class Cluster:
     tokens: dict[str, dict[int, str]] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     forgets: bool = True
+    kill_wait_s: float = 30.0
     complaint: str = ""
     calls: Counter[str] = field(default_factory=Counter)
 
