@@ -24,7 +24,7 @@ def score_in_rounds(
     """Write `scores`, from which the final mask is made; a checkpoint beside them lets a killed run go on."""
     from obtransfer.artifacts import map_tensors, read_table, write_tensors
     from obtransfer.assemble import load_pruned
-    from obtransfer.curvature.statistic import compute_with_earlier, read_calibration
+    from obtransfer.curvature.statistic import compute_with_earlier, parse_structure, read_calibration
     from obtransfer.pruning.rounds import score_in_rounds as go
     from obtransfer.pruning.rounds import score_survivors
     from obtransfer.registry import resolve
@@ -40,6 +40,7 @@ def score_in_rounds(
         calibration = read_calibration(task_images, head, card, **examples, seed=chance, device=device())
     if damping:
         options = {**options, "damping": read_table(damping, kind="damping").metadata["chosen"]}
+    structure = parse_structure(statistic["structure"])[0] if statistic else "none"
     checkpoint = scores.with_name(f"{scores.stem}.checkpoint.safetensors")
     with bar(len(sparsities), "rounds") as progress:
         found = go(
@@ -52,7 +53,7 @@ def score_in_rounds(
                 left,
                 statistics,
                 mask,
-                statistic.get("structure", "none"),
+                structure,
                 **options,
                 seed=chance,
             ),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from obtransfer.artifacts import read_tensors
+from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
 from obtransfer.curvature.statistic import (
     Calibration,
     compute_statistic,
@@ -113,20 +114,42 @@ class Narrow(torch.nn.Module):
         return torch.relu(self.conv(x)).mean(dim=(2, 3))
 
 
+def calibration() -> Calibration:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
+    head = rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, dtype=np.float32)
+    look = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 8, "cpu")
+    return Calibration(pixels, np.arange(10) % 3, np.arange(10), *head, *look)
+
+
+def asked(estimator: str, structure: str) -> dict[str, Any]:
+    settings = {"loss": "squared_error", "num_samples": 1, "num_probes": 3}
+    return {"estimator": estimator, "structure": structure, "settings": settings, "seed": 0}
+
+
+def test_a_statistic_in_memory_is_laid_out_as_the_one_in_its_file(tmp_path: Path) -> None:
+    """What builds on it has the same bits from either."""
+    model, card = Narrow(8).to(memory_format=torch.channels_last), {"prunable": ["conv.weight"]}
+    first = compute_statistic(model, card, calibration(), **asked("gradient", "per_weight"))
+    assert first["conv.weight"].flags.c_contiguous
+    write_tensors(tmp_path / "first.safetensors", first, kind="curvature")
+    mapped = map_tensors(tmp_path / "first.safetensors", kind="curvature").tensors
+    one, other = (
+        compute_statistic(model, card, calibration(), **asked("hessian_gradient", "per_weight"), first=given)
+        for given in (first, mapped)
+    )
+    np.testing.assert_array_equal(one["conv.weight"], other["conv.weight"])
+
+
 @pytest.mark.parametrize(
     ("estimator", "structure"), [("mc_fisher", "block5"), ("gradient", "per_weight"), ("hessian", "diagonal")]
 )
 def test_images_that_do_not_fit_go_in_smaller_batches(
     estimator: str, structure: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
-    head = rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, dtype=np.float32)
-    look = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 8, "cpu")
-    calibration = Calibration(pixels, np.arange(10) % 3, np.arange(10), *head, *look)
-    settings = {"loss": "squared_error", "num_samples": 1, "num_probes": 3}
-    asked = {"estimator": estimator, "structure": structure, "settings": settings, "seed": 0}
     card = {"prunable": ["conv.weight"]}
-    wide, narrow = (compute_statistic(Narrow(most), card, calibration, **asked) for most in (8, 3))
+    wide, narrow = (
+        compute_statistic(Narrow(most), card, calibration(), **asked(estimator, structure)) for most in (8, 3)
+    )
     np.testing.assert_allclose(narrow["conv.weight"], wide["conv.weight"], rtol=1e-4, atol=1e-6)
     assert "going on with 2" in capsys.readouterr().err

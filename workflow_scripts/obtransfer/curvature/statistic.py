@@ -117,13 +117,13 @@ def compute_statistic(
     if not entry.data:
         shape = (3, card["input_size"], card["input_size"])
         found = resolve(entry.compute)(model, None, None, None, input_shape=shape, **options)
-        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+        return _on_host(found)
     if calibration is None:
         raise ObtransferError(f"{estimator} needs a source's images and head; got none")
     device = next(model.parameters()).device
     options |= {"seed": seed}
-    weight, bias = (torch.from_numpy(a).to(device) for a in (calibration.head_weight, calibration.head_bias))
-    earlier = {name: torch.from_numpy(np.array(a)).to(device) for name, a in (first or {}).items()} or None
+    weight, bias = (torch.tensor(a, device=device) for a in (calibration.head_weight, calibration.head_bias))
+    earlier = {name: torch.tensor(a, device=device) for name, a in (first or {}).items()} or None
     if entry.compute.endswith(":accumulate"):
         compute = resolve(entry.compute)
         options |= {"first": earlier}
@@ -135,7 +135,12 @@ def compute_statistic(
     found = _in_batches_that_fit(
         lambda examples: compute(model, weight, bias, examples, **options), calibration
     )
-    return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+    return _on_host(found)
+
+
+def _on_host(found: Mapping[str, torch.Tensor]) -> Tensors:
+    """Arrays laid out as those of a file: sums over another layout have other last bits."""
+    return {name: tensor.cpu().contiguous().numpy() for name, tensor in found.items()}
 
 
 def _in_batches_that_fit(
