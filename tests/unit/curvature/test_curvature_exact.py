@@ -84,7 +84,7 @@ def test_unfolding_again_for_every_vector_changes_nothing(
     cached = case.compute("ggn", "diagonal")
     monkeypatch.setattr("obtransfer.curvature.per_example.hooks.CACHED_BYTES", 0)
     for name, computed in case.compute("ggn", "diagonal").items():
-        assert torch.equal(computed, cached[name])
+        assert relative_error(computed, cached[name]) < TOLERANCE, name
 
 
 def test_float32_model_accumulates_in_at_least_float32(case: Case) -> None:

@@ -148,7 +148,8 @@ def test_a_subset_of_the_layers(case: Case) -> None:
     arguments = (case.model, *case.head, case.batches())
     first = gradient.accumulate(*arguments, loss=case.loss, parameters=some)
     everything = case.gradient()
-    assert list(first) == some and all(torch.equal(first[name], everything[name]) for name in some)
+    assert list(first) == some
+    assert all(relative_error(first[name], everything[name]) < 1e-12 for name in some)
     second = hessian_gradient.accumulate(*arguments, loss=case.loss, parameters=some, first=first)
     padded = {name: g if name in some else torch.zeros_like(g) for name, g in everything.items()}
     expected = case.hessian_gradient(first=padded)

@@ -245,7 +245,7 @@ def test_what_is_done_in_place_reaches_as_far_as_in_the_real_network() -> None:
     models = [make(partial(PreActivation, inplace)) for inplace in (False, True)]  # type: ignore[arg-type]
     images, labels = make_examples((3, 5, 5), 2)
     one, two = (accumulate(model, *make_head(3), [(images, labels)]) for model in models)
-    assert relative_error(one["conv.weight"], two["conv.weight"]) == 0
+    assert relative_error(one["conv.weight"], two["conv.weight"]) < 1e-12
 
 
 def test_labels_biases_and_scale_of_the_statistic() -> None:

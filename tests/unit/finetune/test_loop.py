@@ -145,7 +145,9 @@ def test_same_seed_same_bits_other_seed_other_order(make_net, make_settings, mas
 
 def test_every_epoch_sees_every_image_once_in_its_own_order(make_net, make_settings, task, norm):
     net, seen = make_net(), []
-    net.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0].sum(dim=(1, 2, 3)).tolist()))
+    net.register_forward_pre_hook(
+        lambda _, inputs: seen.extend(image.numpy().tobytes() for image in inputs[0])
+    )
     finetune(net, *task, mask=None, settings=make_settings(), seed=0, **norm)
     epochs = [seen[:20], seen[20:40], seen[40:]]
     assert len(set(epochs[0])) == 20 and all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
