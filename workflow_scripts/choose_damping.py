@@ -1,6 +1,7 @@
 """The damping that suits a source, for all criteria that share it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +30,33 @@ def choose_damping(
     from obtransfer.evaluate.features import extract_features
     from obtransfer.heads.ridge import RidgeHead
     from obtransfer.pruning.damping_choice import best_damping, try_dampings
-    from obtransfer.registry import resolve
+    from obtransfer.registry import CRITERIA, resolve
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
-    model, card = load_pruned(weights, None, None, device=device())
+    backbone = load_pruned(weights, None, None, device=device())
     tensors = map_tensors(weights, kind="backbone").tensors
-    dense = {name: tensors[name] for name in card["prunable"]}
+    dense = {name: tensors[name] for name in backbone.prunable}
     pixels, truth = select(map_tensors(task_images, kind="task"), "validation")
     ridge = RidgeHead(**read_tensors(head, kind="head").tensors)
 
     def evaluate(pruned: Any) -> Any:
-        look = {"mean": card["mean"], "std": card["std"], "batch_size": batch_size, "device": device()}
-        return score_logits(ridge.logits(extract_features(pruned, pixels, **look)), truth)
+        features = extract_features(
+            pruned, pixels, backbone.preprocessing, batch_size=batch_size, device=device()
+        )
+        return score_logits(ridge.logits(features), truth)
 
     def scorer(entry: dict[str, Any], path: Path) -> Callable[[float], Any]:
         curvature = map_tensors(path, kind="curvature").tensors
-        return lambda damping: resolve(entry["score"])(
-            dense, curvature, damping=damping, seed=int(seed), **entry["options"]
-        )
+        make_scores = partial(CRITERIA[entry["score"]].scores, dense, curvature, seed=int(seed))
+        return lambda damping: make_scores(options={**entry["options"], "damping": damping})
 
     criteria = {
         label: scorer(entry, path) for (label, entry), path in zip(labels.items(), statistics, strict=True)
     }
     with bar(len(criteria) * len(settings["candidates"]) * len(settings["sparsities"]), "models") as progress:
         rows = try_dampings(
-            model,
+            backbone.model,
             dense,
             criteria,
             **settings,
@@ -62,7 +64,7 @@ def choose_damping(
             evaluate=evaluate,
             progress=progress,
         )
-    metadata = {"backbone": card["backbone"], "chosen": best_damping(rows), "made": made}
+    metadata = {"backbone": backbone.name, "chosen": best_damping(rows), "made": made}
     write_table(choice, rows, kind="damping", metadata=metadata)
 
 

@@ -1,5 +1,6 @@
 """Importance of every prunable weight under one criterion."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,20 @@ def compute_scores(
     from obtransfer.artifacts import check_finite, map_tensors, read_table, write_tensors
     from obtransfer.assemble import read_mask
     from obtransfer.pruning.rounds import score_survivors
-    from obtransfer.registry import resolve
+    from obtransfer.registry import CRITERIA
 
     backbone = map_tensors(weights, kind="backbone")
     prunable = {name: backbone.tensors[name] for name in backbone.metadata["prunable"]}
     statistics = map_tensors(curvature, kind="curvature") if curvature else None
     tensors = statistics.tensors if statistics else None
-    options = {**options, "seed": chance}
     if damping:
-        options["damping"] = read_table(damping, kind="damping").metadata["chosen"]
+        options = {**options, "damping": read_table(damping, kind="damping").metadata["chosen"]}
+    make_scores = partial(CRITERIA[score].scores, options=options, seed=chance)
     if mask:
         structure = statistics.metadata["structure"] if statistics else "none"
-        found = score_survivors(resolve(score), prunable, tensors, read_mask(mask), structure, **options)
+        found = score_survivors(make_scores, prunable, tensors, read_mask(mask), structure)
     else:
-        found = resolve(score)(prunable, tensors, **options)
+        found = make_scores(prunable, tensors)
         check_finite(found.scores, f"scores of {backbone.metadata['backbone']} by {score}")
     metadata = {
         "backbone": backbone.metadata["backbone"],

@@ -1,5 +1,6 @@
 """Scores of the last of many rounds, each of which computes its statistic anew on what the last has left."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,23 @@ def score_in_rounds(
     from obtransfer.curvature.statistic import compute_with_earlier, parse_structure, read_calibration
     from obtransfer.pruning.rounds import score_in_rounds as go
     from obtransfer.pruning.rounds import score_survivors
-    from obtransfer.registry import resolve
+    from obtransfer.registry import CRITERIA, resolve
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
-    model, card = load_pruned(weights, None, None, device=device())
+    backbone = load_pruned(weights, None, None, device=device())
+    model, card = backbone.model, backbone.metadata
     dense = map_tensors(weights, kind="backbone").tensors
     calibration = None
     if statistic and task_images is not None and head is not None:
         settings = statistic["settings"]
         examples = {key: settings[key] for key in ("num_examples", "batch_size")}
-        calibration = read_calibration(task_images, head, card, **examples, seed=chance, device=device())
+        calibration = read_calibration(
+            task_images, head, backbone.preprocessing, **examples, seed=chance, device=device()
+        )
     if damping:
         options = {**options, "damping": read_table(damping, kind="damping").metadata["chosen"]}
+    make_scores = partial(CRITERIA[score].scores, options=options, seed=chance)
     structure = parse_structure(statistic["structure"])[0] if statistic else "none"
     checkpoint = scores.with_name(f"{scores.stem}.checkpoint.safetensors")
     with bar(len(sparsities), "rounds") as progress:
@@ -49,13 +54,7 @@ def score_in_rounds(
             sparsities,
             statistic=lambda masked: compute_with_earlier(masked, card, calibration, statistic, seed=chance),
             score=lambda left, statistics, mask: score_survivors(
-                resolve(score),
-                left,
-                statistics,
-                mask,
-                structure,
-                **options,
-                seed=chance,
+                make_scores, left, statistics, mask, structure
             ),
             allocate=resolve(allocate),
             checkpoint=checkpoint,

@@ -72,9 +72,9 @@ def without(weights: Array, removed: list[int]) -> Array:
 def test_scores_are_the_increase_of_the_loss(num_weights: int, block_size: int, seed: int) -> None:
     problem = Quadratic(num_weights, block_size, seed)
     weights, blocks = {"a": problem.best}, {"a": problem.blocks}
-    with_help = obs(weights, blocks).scores["a"]
+    with_help = obs(weights, blocks, damping=0).scores["a"]
     diagonal = problem.blocks.diagonal(axis1=1, axis2=2).reshape(-1)[:num_weights]
-    alone = obd(weights, {"a": diagonal}).scores["a"]
+    alone = obd(weights, {"a": diagonal}, damping=0).scores["a"]
     for j in range(num_weights):
         assert alone[j] == pytest.approx(problem.loss(without(problem.best, [j])), rel=1e-9)
         assert with_help[j] == pytest.approx(problem.loss(problem.best_without([j])), rel=1e-7)
@@ -130,8 +130,8 @@ def test_the_lowest_score_is_the_best_weight_but_lowest_scores_are_not_the_best_
             return problem.loss(problem.best_without(removed))
 
         for scores, cost in (
-            (obd(weights, {"a": blocks[0].diagonal().copy()}).scores["a"], cost_alone),
-            (obs(weights, {"a": blocks}).scores["a"], cost_with_help),
+            (obd(weights, {"a": blocks[0].diagonal().copy()}, damping=0).scores["a"], cost_alone),
+            (obs(weights, {"a": blocks}, damping=0).scores["a"], cost_with_help),
         ):
             for count in range(1, 8):
                 selected = cost(list(np.flatnonzero(~keep_mask(scores, count))))
@@ -183,9 +183,9 @@ class LinearProblem:
 def test_scores_of_a_linear_layer_are_what_training_it_again_cannot_win_back() -> None:
     problem = LinearProblem(inputs=6, classes=3, examples=40)
     full = problem.layer.weight.detach()
-    alone = obd(problem.weights, problem.statistic("diagonal")).scores["weight"]
-    with_help = obs(problem.weights, problem.statistic("block")).scores["weight"]
-    by_factors = kfac_obs(problem.weights, problem.statistic("kfac")).scores["weight"]
+    alone = obd(problem.weights, problem.statistic("diagonal"), damping=0).scores["weight"]
+    with_help = obs(problem.weights, problem.statistic("block"), damping=0).scores["weight"]
+    by_factors = kfac_obs(problem.weights, problem.statistic("kfac"), damping=0).scores["weight"]
     for index in np.ndindex(*full.shape):
         mask = torch.ones_like(full, dtype=torch.bool)
         mask[index] = False

@@ -8,26 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from obtransfer.declare import Registry
+
+if TYPE_CHECKING:
+    from obtransfer.criteria.base import Criterion
 
 Structure = Literal["diagonal", "block", "kfac", "ekfac", "per_weight"]
-Needs = Literal["none", "diagonal", "block", "kfac", "per_weight"]
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """`score` makes scores from weights and, where it `needs` one, a statistic.
-
-    `reads`: the settings it takes besides that statistic's; `estimator`: the only one it accepts, where that is part
-    of its definition; `seeded`: from chance; `attention`: whether it is defined for networks that have some.
-    """
-
-    score: str
-    needs: Needs = "none"
-    reads: tuple[str, ...] = ()
-    estimator: str = ""
-    seeded: bool = False
-    attention: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,21 +80,21 @@ class Backbone:
     architecture: str = ""
 
 
-CRITERIA: dict[str, Criterion] = {
-    "magnitude": Criterion("obtransfer.criteria.magnitude:magnitude"),
-    "obd": Criterion(
-        "obtransfer.criteria.obd:obd", needs="diagonal", reads=("damping", "damping_mode", "negative")
+CRITERIA: Registry[Criterion] = Registry(
+    "obtransfer.criteria",
+    "CRITERION",
+    (
+        "magnitude",
+        "obd",
+        "obs",
+        "kfac_obs",
+        "snip",
+        "grasp",
+        "synflow",
+        "px",
+        "random",
     ),
-    "obs": Criterion("obtransfer.criteria.obs:obs", needs="block", reads=("damping", "damping_mode")),
-    "kfac_obs": Criterion(
-        "obtransfer.criteria.kfac_obs:kfac_obs", needs="kfac", reads=("damping", "damping_mode")
-    ),
-    "random": Criterion("obtransfer.criteria.random:random", seeded=True),
-    "snip": Criterion("obtransfer.criteria.snip:snip", needs="per_weight", estimator="gradient"),
-    "grasp": Criterion("obtransfer.criteria.grasp:grasp", needs="per_weight", estimator="hessian_gradient"),
-    "synflow": Criterion("obtransfer.criteria.synflow:synflow", needs="per_weight", estimator="synflow"),
-    "px": Criterion("obtransfer.criteria.px:px", needs="per_weight", estimator="px", attention=False),
-}
+)
 
 _HOOKED: tuple[Structure, ...] = ("diagonal", "block", "kfac", "ekfac")
 ESTIMATORS: dict[str, Estimator] = {

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
-from obtransfer.registry import CRITERIA, resolve
+from obtransfer.declare import REQUIRED
+from obtransfer.registry import CRITERIA
 
 SHAPES = {"b.weight": (4, 3, 3, 3), "a.weight": (5, 7)}
 BLOCK_SIZE = 8
@@ -30,6 +31,12 @@ def inputs(needs):
     return weights, {name: positive_definite(generator, count, BLOCK_SIZE) for name, count in counts.items()}
 
 
+def options_of(name):
+    """A value for each setting without a default."""
+    required = {key for key, setting in CRITERIA[name].settings.items() if setting.default is REQUIRED}
+    return {key: {"damping": 0.1}[key] for key in required}
+
+
 def positive_definite(generator, count, size):
     root = generator.standard_normal((count, size, 2 * size + 4))
     return (root @ root.transpose(0, 2, 1)).astype(np.float32)
@@ -37,15 +44,15 @@ def positive_definite(generator, count, size):
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_scores_of_mapped_files_can_be_written_and_are_the_same_twice(name, tmp_path):
-    score = resolve(CRITERIA[name].score)
-    weights, statistics = inputs(CRITERIA[name].needs)
-    expected = score(weights, statistics, damping=0.1, damping_mode="relative", seed=3)
+    criterion, options = CRITERIA[name], options_of(name)
+    weights, statistics = inputs(criterion.needs)
+    expected = criterion.scores(weights, statistics, options, seed=3)
     write_tensors(tmp_path / "weights", weights, kind="backbone")
     if statistics is not None:
         write_tensors(tmp_path / "curvature", statistics, kind="curvature")
         statistics = map_tensors(tmp_path / "curvature", kind="curvature").tensors
     mapped = map_tensors(tmp_path / "weights", kind="backbone").tensors
-    found = score(mapped, statistics, damping=0.1, damping_mode="relative", seed=3)
+    found = criterion.scores(mapped, statistics, options, seed=3)
     write_tensors(tmp_path / "scores", found.scores, kind="scores", metadata=found.details)
     again = read_tensors(tmp_path / "scores", kind="scores")
     assert again.metadata == json.loads(json.dumps(expected.details)) and again.metadata["criterion"] == name
@@ -58,6 +65,6 @@ def test_scores_of_mapped_files_can_be_written_and_are_the_same_twice(name, tmp_
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_only_a_seeded_criterion_depends_on_the_seed(name):
-    score = resolve(CRITERIA[name].score)
-    one, two = (score(*inputs(CRITERIA[name].needs), damping=0.1, seed=seed).scores for seed in (0, 1))
-    assert CRITERIA[name].seeded is not all(np.array_equal(one[layer], two[layer]) for layer in SHAPES)
+    criterion, given = CRITERIA[name], inputs(CRITERIA[name].needs)
+    one, two = (criterion.scores(*given, options_of(name), seed).scores for seed in (0, 1))
+    assert criterion.seeded is not all(np.array_equal(one[layer], two[layer]) for layer in SHAPES)

@@ -31,7 +31,6 @@ def test_its_sign_on_a_quadratic():
 @pytest.mark.parametrize(
     ("statistics", "message"),
     [
-        (None, "grasp needs a per_weight curvature, but got none"),
         ({}, "layer: missing"),
         ({"layer": np.ones((2, 2))}, r"layer: needed shape \[4\], got \[2, 2\]"),
         (STATISTIC | {"more": np.ones(2)}, "more: not among the weights"),

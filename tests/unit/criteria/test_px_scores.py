@@ -22,7 +22,6 @@ def test_values_beyond_float32_keep_their_order():
 @pytest.mark.parametrize(
     ("statistics", "message"),
     [
-        (None, "px needs a per_weight curvature, but got none"),
         ({}, "layer: missing"),
         ({"layer": np.ones((2, 2))}, r"layer: needed shape \[4\], got \[2, 2\]"),
         (STATISTIC | {"more": np.ones(2)}, "more: not among the weights"),

@@ -48,5 +48,5 @@ def test_only_shapes_are_read():
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(ObtransferError, match="seed of 0 or more, but got -1"):
+    with pytest.raises(ObtransferError, match="seed of 0 or more; got -1"):
         random(WEIGHTS, seed=-1)

@@ -32,7 +32,6 @@ def test_tiny_gradients_keep_their_order():
 @pytest.mark.parametrize(
     ("statistics", "message"),
     [
-        (None, "snip needs a per_weight curvature, but got none"),
         ({}, "layer: missing"),
         ({"layer": np.ones((2, 2))}, r"layer: needed shape \[4\], got \[2, 2\]"),
         (STATISTIC | {"more": np.ones(2)}, "more: not among the weights"),

@@ -27,7 +27,6 @@ def test_flow_beyond_float32_keeps_its_order():
 @pytest.mark.parametrize(
     ("statistics", "message"),
     [
-        (None, "synflow needs a per_weight curvature, but got none"),
         ({}, "layer: missing"),
         ({"layer": np.ones((2, 2))}, r"layer: needed shape \[4\], got \[2, 2\]"),
         (STATISTIC | {"more": np.ones(2)}, "more: not among the weights"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Scores
 from obtransfer.evaluate.accuracy import Score
 from obtransfer.masks.allocation import global_
 from obtransfer.pruning.damping_choice import best_damping, try_dampings

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from obtransfer.criteria.magnitude import magnitude
+from obtransfer.criteria.magnitude import CRITERION as MAGNITUDE
 from obtransfer.criteria.obd import obd
 from obtransfer.criteria.obs import obs
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Scores
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.allocation import global_
 from obtransfer.pruning.rounds import score_in_rounds, score_survivors
@@ -51,7 +51,9 @@ def run(
 
     arguments: dict[str, Any] = {
         "statistic": statistic,
-        "score": lambda left, statistics, mask: score_survivors(obd, left, statistics, mask, "diagonal"),
+        "score": lambda left, statistics, mask: score_survivors(
+            obd, left, statistics, mask, "diagonal", damping=0
+        ),
         "allocate": global_,
         "checkpoint": folder / "rounds.checkpoint.safetensors",
         "identity": {"seed": 0},
@@ -113,7 +115,7 @@ def test_layers_that_lose_everything_are_reported_with_their_round(model: nn.Mod
     weights = weights_of(model)
     weights["1.weight"] = weights["1.weight"] * 1e-3
     found = run(model, tmp_path, weights, statistic=lambda masked: None, score=lambda left, _, mask: score_survivors(
-        magnitude, left, None, mask, "none"
+        MAGNITUDE.scores, left, None, mask, "none"
     ))  # fmt: skip
     assert found.details["collapsed_in_round"] == {"1.weight": 2}
 

@@ -93,7 +93,7 @@ def test_an_unknown_module_is_an_error(tree: Path) -> None:
 
 @pytest.mark.parametrize(
     "registered",
-    ["SOURCES", "CRITERIA", "ESTIMATORS", "LOSSES", "ALLOCATIONS", "TASKS", "DATASETS", "BACKBONES"],
+    ["SOURCES", "ESTIMATORS", "LOSSES", "ALLOCATIONS", "TASKS", "DATASETS", "BACKBONES"],
 )
 def test_every_registered_name_exists(registered: str) -> None:
     """Static, so that the registry can be checked without importing torch."""

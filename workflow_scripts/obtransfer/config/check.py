@@ -19,7 +19,6 @@ from obtransfer.registry import (
     CRITERIA,
     ESTIMATORS,
     LOSSES,
-    Criterion,
 )
 
 RESERVED_LABEL = "dense"
@@ -116,7 +115,7 @@ def _criteria(config: Mapping[str, Any]) -> Iterator[str]:
         if label in defined:
             continue
         yield from _unknown(path, label, [*defined, *CRITERIA], "criterion or label")
-        needed = [key for key in _keys(CRITERIA[label]) if key not in _OPTIONAL] if label in CRITERIA else []
+        needed = [key for key in _keys(label) if key not in _OPTIONAL] if label in CRITERIA else []
         if needed:
             yield f"{path}: {label!r} needs settings ({', '.join(needed)}); define it under criteria"
 
@@ -135,16 +134,17 @@ def _label(label: Any, settings: Mapping[str, Any]) -> Iterator[str]:
     yield from _settings(path, name, settings)
 
 
-def _keys(criterion: Criterion) -> list[str]:
+def _keys(name: str) -> list[str]:
     """The settings that a criterion reads, besides its name."""
+    criterion = CRITERIA[name]
     free = criterion.needs != "none" and not criterion.estimator
     keys = ["estimator"] if free else []
-    keys += [*_OF_THE_STATISTIC.get(criterion.needs, ()), *criterion.reads, *_OF_THE_MASK]
+    keys += [*_OF_THE_STATISTIC.get(criterion.needs, ()), *criterion.settings, *_OF_THE_MASK]
     return [*keys, "update"] if criterion.needs == "block" else keys
 
 
 def _settings(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    keys = _keys(CRITERIA[name])
+    keys = _keys(name)
     for key in keys:
         if key not in settings and key not in _OPTIONAL:
             yield f"{path}.{key}: missing; {name} needs it"
@@ -157,7 +157,7 @@ def _settings(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str
 def _values(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
     """What the schema cannot say of a label's values."""
     criterion, estimator = CRITERIA[name], settings.get("estimator")
-    if "estimator" in _keys(criterion) and isinstance(estimator, str):
+    if "estimator" in _keys(name) and isinstance(estimator, str):
         able = [known for known, entry in ESTIMATORS.items() if criterion.needs in entry.structures]
         yield from _unknown(
             f"{path}.estimator", estimator, able, f"estimator (of {criterion.needs} curvature)"

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from annotated_types import Ge, doc
 
 from obtransfer.errors import ObtransferError
 
-MODES = ("relative", "absolute")
+Damping = Annotated[float, Ge(0), doc("λ that is added to the diagonal of the curvature")]
+Mode = Literal["relative", "absolute"]
+DampingMode = Annotated[Mode, doc("relative: damping is in units of the layer's mean diagonal")]
 
 
-def check_damping(damping: float, mode: str, criterion: str) -> None:
+def check_damping(damping: float, mode: Mode, criterion: str) -> None:
     """Refuse a damping that is negative or not finite, and an unknown mode.
 
     Raises:
         ObtransferError: says which.
     """
     if not (math.isfinite(damping) and damping >= 0):
-        raise ObtransferError(
-            f"{criterion} needs a damping that is finite and not negative, but got {damping}"
-        )
-    if mode not in MODES:
-        raise ObtransferError(f"damping_mode must be one of {', '.join(MODES)}, but got {mode!r}")
+        raise ObtransferError(f"{criterion} needs a finite damping of at least 0; got {damping}")
+    if mode not in get_args(Mode):
+        raise ObtransferError(f"damping_mode must be one of {', '.join(get_args(Mode))}; got {mode!r}")
 
 
-def layer_damping(diagonal: np.ndarray, damping: float, mode: str) -> float:
+def layer_damping(diagonal: np.ndarray, damping: float, mode: Mode) -> float:
     """The absolute λ of one layer.
 
-    λ = damping in mode "absolute", damping · mean(diagonal) in mode "relative". Relative is the better
-    default: an absolute λ does not carry over between models, losses or layers. A layer whose curvature is
-    zero everywhere has relative λ = 0: nothing there changes the loss to second order, and its scores are 0.
+    λ = damping in mode "absolute", damping · mean(diagonal) in mode "relative". An absolute λ does not carry over
+    between models, losses or layers. A layer without curvature has relative λ = 0: to second order nothing there
+    changes the loss, and its scores are 0.
 
     Args:
         diagonal: [n] diagonal entries of the layer's real weights, without the padding of the last block.

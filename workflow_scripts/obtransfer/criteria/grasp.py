@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from obtransfer.criteria.inputs import check_weights, match_statistics
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Arrays, Criterion, Scores
+from obtransfer.criteria.inputs import check_statistics
 
 
 def grasp(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
-    *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    weights: Arrays,
+    statistics: Arrays,
 ) -> Scores:
     """Score every weight by what its removal takes from the gradient's squared norm: w (H g), with its sign.
 
@@ -31,7 +25,6 @@ def grasp(
     Args:
         weights: name to array of any shape; not changed.
         statistics: the statistic `hessian_gradient`: name to H g of the parameter's shape; not changed.
-        damping: not read, as are `damping_mode` and `seed`.
 
     Returns:
         Scores in float64, of any sign, 0 for w = 0; details hold the share of negative ones of every layer.
@@ -39,10 +32,12 @@ def grasp(
     Raises:
         ObtransferError: statistics missing, not fitting or not finite.
     """
-    check_weights(weights, "grasp")
-    statistics = match_statistics(weights, statistics, "grasp", "per_weight")
+    check_statistics(statistics, weights, "per_weight", "grasp")
     scores = {
         name: np.multiply(statistics[name], weight, dtype=np.float64) for name, weight in weights.items()
     }
     share = {name: float(np.mean(score < 0)) for name, score in scores.items()}
     return Scores(scores, {"criterion": "grasp", "negative_share": share})
+
+
+CRITERION = Criterion(score=grasp, title="GraSP", needs="per_weight", estimator="hessian_gradient")

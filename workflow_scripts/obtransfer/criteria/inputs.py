@@ -1,4 +1,4 @@
-"""Checks that every criterion makes of what it is given."""
+"""Checks of what a criterion reads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from obtransfer.artifacts import check_finite
+from obtransfer.criteria.base import Arrays
 from obtransfer.errors import ObtransferError
 
+SHOWN = 4
+"""Problems that a message lists."""
 KEYS: dict[str, dict[str, str]] = {
     "diagonal": {"": ""},
     "per_weight": {"": ""},
@@ -19,32 +22,24 @@ KEYS: dict[str, dict[str, str]] = {
 """What follows a parameter's name in the keys of each structure, and the axes there ("": the parameter's)."""
 
 
-def check_weights(weights: Mapping[str, np.ndarray], criterion: str) -> None:
+def check_weights(weights: Arrays, criterion: str) -> None:
     """Refuse no weights at all, layers without weights, NaN and infinity.
 
     Raises:
         ObtransferError: names the layers.
     """
     if not weights:
-        raise ObtransferError(f"{criterion} needs the weights of at least one layer, but got none")
+        raise ObtransferError(f"{criterion} needs the weights of at least one layer; got none")
     empty = [name for name, weight in weights.items() if weight.size == 0]
     if empty:
-        raise ObtransferError(
-            f"{criterion} needs layers with weights, but these have none: {', '.join(empty)}"
-        )
+        raise ObtransferError(f"{criterion} needs layers with weights; got none in {', '.join(empty)}")
     check_finite(weights, f"the weights scored by {criterion}")
 
 
-def match_statistics(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
-    criterion: str,
-    structure: str,
-) -> Mapping[str, np.ndarray]:
-    """Return the curvature, once it fits the weights: the same layers, the right shapes, finite.
+def check_statistics(statistics: Arrays, weights: Arrays, structure: str, criterion: str) -> None:
+    """Check the weights, and that the statistic fits them: the same layers, the right shapes, finite.
 
     Args:
-        weights: name to array.
         statistics: by the name of the parameter with each of the structure's `KEYS`:
 
             * diagonal, per_weight: the parameter's shape;
@@ -52,16 +47,14 @@ def match_statistics(
             * kfac: ":inputs" [G, I', I'] and ":outputs" [G, O, O], for G groups of a weight [G O, ...] with
               I' weights per output;
             * ekfac: ":input_basis" and ":output_basis" of the same shapes, ":eigenvalues" [G, O, I'].
-        criterion: who asks, for messages.
+        weights: name to array.
         structure: one of `KEYS`.
+        criterion: who asks, for messages.
 
     Raises:
-        ObtransferError: lists every entry that is missing, unexpected, of another shape, or not finite.
+        ObtransferError: names entries that are missing, unexpected, of another shape, or not finite.
     """
-    if statistics is None:
-        raise ObtransferError(
-            f"{criterion} needs a {structure} curvature, but got none; compute one on a source task"
-        )
+    check_weights(weights, criterion)
     expected = {name + key: name for name in weights for key in KEYS[structure]}
     problems = [f"{entry}: missing" for entry in expected if entry not in statistics]
     problems += [f"{entry}: not among the weights" for entry in statistics if entry not in expected]
@@ -74,12 +67,12 @@ def match_statistics(
             if str(list(found)) != needed[key]
         ]
     if problems:
+        shown = [*problems[:SHOWN], f"{len(problems) - SHOWN} more"] if len(problems) > SHOWN else problems
         raise ObtransferError(
-            f"{criterion} needs a {structure} curvature of the very weights it scores, but: "
-            f"{'; '.join(problems)}. Compute the curvature again for this backbone"
+            f"{criterion} needs a statistic ({structure}) of the weights that it scores; got {'; '.join(shown)}; "
+            "compute the statistic again for this backbone"
         )
-    check_finite(statistics, f"the {structure} curvature read by {criterion}")
-    return statistics
+    check_finite(statistics, f"the {structure} statistic read by {criterion}")
 
 
 def refuse_negative(diagonal: np.ndarray, name: str, criterion: str) -> None:
@@ -91,9 +84,9 @@ def refuse_negative(diagonal: np.ndarray, name: str, criterion: str) -> None:
     negative = int(np.count_nonzero(diagonal < 0))
     if negative:
         raise ObtransferError(
-            f"{criterion} needs a curvature without negative diagonal entries, but in {name} {negative} of "
-            f"{diagonal.size} ({negative / diagonal.size:.1%}) are negative, the smallest "
-            f"{diagonal.min():.3g}; use an estimator that is never negative, such as ggn"
+            f"{criterion} needs a curvature without negative diagonal entries; got {negative} of {diagonal.size} "
+            f"({negative / diagonal.size:.1%}) in {name}, the smallest {diagonal.min():.3g}; use an estimator that is "
+            "never negative, such as ggn"
         )
 
 

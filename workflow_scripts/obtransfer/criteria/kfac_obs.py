@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
 
+from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.blocks import NotPositiveDefinite, inverse_diagonal
-from obtransfer.criteria.damping import check_damping
-from obtransfer.criteria.inputs import KEYS, check_weights, match_statistics, refuse_negative
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.damping import Damping, DampingMode, check_damping
+from obtransfer.criteria.inputs import KEYS, check_statistics, refuse_negative
 from obtransfer.errors import ObtransferError
 
 
 def kfac_obs(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
+    weights: Arrays,
+    statistics: Arrays,
     *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    damping: Annotated[Damping, Gt(0)],
+    damping_mode: DampingMode = "relative",
 ) -> Scores:
     """Score by the increase of the loss when a weight is removed and the rest of its layer makes up for it.
 
@@ -42,7 +42,6 @@ def kfac_obs(
             [G, O, I']. Not changed.
         damping: λ, absolute or relative; > 0, or 0 where everything is positive definite by itself.
         damping_mode: "relative" or "absolute".
-        seed: not read.
 
     Returns:
         Scores in float64, never negative; details hold the absolute λ of every layer.
@@ -52,10 +51,9 @@ def kfac_obs(
             are not positive definite with this λ: names layer, factor, smallest pivot, and a λ that would do.
     """
     check_damping(damping, damping_mode, "kfac_obs")
-    check_weights(weights, "kfac_obs")
     corrected = any(name.endswith(":eigenvalues") for name in statistics or ())
     structure = "ekfac" if corrected else "kfac"
-    statistics = match_statistics(weights, statistics, "kfac_obs", structure)
+    check_statistics(statistics, weights, structure, "kfac_obs")
     scores, absolute, flat = {}, {}, []
     for name, weight in weights.items():
         layer = {key: statistics[name + key] for key in KEYS[structure]}
@@ -84,7 +82,7 @@ def kfac_obs(
     return Scores(scores, details)
 
 
-def _means(layer: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+def _means(layer: Arrays, name: str) -> np.ndarray:
     """[G] the mean diagonal entry of each group's H."""
     if ":eigenvalues" in layer:
         refuse_negative(layer[":eigenvalues"], f"{name}:eigenvalues", "kfac_obs")
@@ -98,9 +96,7 @@ def _mean_diagonals(factors: np.ndarray) -> np.ndarray:
     return factors.diagonal(axis1=1, axis2=2).mean(axis=1, dtype=np.float64)
 
 
-def _factor_inverse(
-    layer: Mapping[str, np.ndarray], damping: float, name: str, unit: float, groups: np.ndarray
-) -> np.ndarray:
+def _factor_inverse(layer: Arrays, damping: float, name: str, unit: float, groups: np.ndarray) -> np.ndarray:
     """[G, O I'] the diagonal of A_λ⁻¹ ⊗ Γ_λ⁻¹ of groups whose H is not zero."""
     ratio = np.sqrt(_mean_diagonals(layer[":inputs"]) / _mean_diagonals(layer[":outputs"]))  # π
     found, problems, enough = [], [], 0.0
@@ -121,7 +117,7 @@ def _factor_inverse(
 
 
 def _eigenvalue_inverse(
-    layer: Mapping[str, np.ndarray], damping: float, name: str, unit: float, groups: np.ndarray
+    layer: Arrays, damping: float, name: str, unit: float, groups: np.ndarray
 ) -> np.ndarray:
     """[G, O I'] the diagonal of Q (Λ + λ)⁻¹ Qᵀ, Q = Q_Γ ⊗ Q_A."""
     eigenvalues = layer[":eigenvalues"].astype(np.float64) + damping
@@ -139,3 +135,6 @@ def _refusal(problem: str, damping: float, enough: float, unit: float) -> Obtran
         f"This layer would do with a damping of {enough:.3g} (absolute), that is {enough / unit:.3g} "
         "(relative to its mean diagonal)"
     )
+
+
+CRITERION = Criterion(score=kfac_obs, title="K-FAC OBS", needs="kfac")

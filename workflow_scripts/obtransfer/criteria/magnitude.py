@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
+from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_weights
-from obtransfer.criteria.result import Scores
 
 
 def magnitude(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None = None,
-    *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    weights: Arrays,
 ) -> Scores:
     """Score every weight by its square: ε_mag = ½ w².
 
@@ -27,7 +20,6 @@ def magnitude(
 
     Args:
         weights: name to array of any shape; not changed.
-        statistics: not read, as are `damping`, `damping_mode` and `seed`.
 
     Returns:
         Scores in float64, never negative, 0 for w = 0.
@@ -38,3 +30,6 @@ def magnitude(
     check_weights(weights, "magnitude")
     scores = {name: 0.5 * np.square(weight, dtype=np.float64) for name, weight in weights.items()}
     return Scores(scores, {"criterion": "magnitude"})
+
+
+CRITERION = Criterion(score=magnitude, title="Magnitude")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import doc
 
-from obtransfer.criteria.damping import check_damping, layer_damping
-from obtransfer.criteria.inputs import check_weights, match_statistics, refuse_negative
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Arrays, Criterion, Scores
+from obtransfer.criteria.damping import Damping, DampingMode, check_damping, layer_damping
+from obtransfer.criteria.inputs import check_statistics, refuse_negative
 from obtransfer.errors import ObtransferError
 
-NEGATIVE = ("refuse", "abs", "clip")
+Negative = Annotated[
+    Literal["refuse", "abs", "clip"],
+    doc("what becomes of negative curvature, which only the estimator hessian has"),
+]
 
 
 def obd(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
+    weights: Arrays,
+    statistics: Arrays,
     *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
-    negative: str = "refuse",
+    damping: Damping,
+    damping_mode: DampingMode = "relative",
+    negative: Negative = "refuse",
 ) -> Scores:
     """Score every weight by the increase of the loss when it alone is removed: ε_diag = ½ (h + λ) w².
 
@@ -41,7 +44,6 @@ def obd(
         statistics: name to diagonal h, of the parameter's shape; not changed.
         damping: λ >= 0, absolute or in units of the layer's mean diagonal.
         damping_mode: "relative" or "absolute".
-        seed: not read.
         negative: what to make of negative h: "refuse", "abs" or "clip".
 
     Returns:
@@ -53,10 +55,9 @@ def obd(
             damping or treatment that is not allowed.
     """
     check_damping(damping, damping_mode, "obd")
-    if negative not in NEGATIVE:
-        raise ObtransferError(f"negative must be one of {', '.join(NEGATIVE)}, but got {negative!r}")
-    check_weights(weights, "obd")
-    statistics = match_statistics(weights, statistics, "obd", "diagonal")
+    if negative not in ("refuse", "abs", "clip"):
+        raise ObtransferError(f"negative must be one of refuse, abs, clip; got {negative!r}")
+    check_statistics(statistics, weights, "diagonal", "obd")
     scores, absolute, share, flat = {}, {}, {}, []
     for name, weight in weights.items():
         share[name] = float(np.mean(statistics[name] < 0))
@@ -89,5 +90,8 @@ def _not_negative(diagonal: np.ndarray, name: str, negative: str) -> np.ndarray:
     try:
         refuse_negative(diagonal, name, "obd")
     except ObtransferError as error:
-        raise ObtransferError(f"{error}, or say what to make of them: negative = abs or clip") from None
+        raise ObtransferError(f"{error}, or set negative to abs or clip") from None
     return diagonal
+
+
+CRITERION = Criterion(score=obd, title="OBD", needs="diagonal")

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
 
+from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.blocks import NotPositiveDefinite, block_diagonal, inverse_diagonal
-from obtransfer.criteria.damping import check_damping, layer_damping
-from obtransfer.criteria.inputs import check_weights, match_statistics, refuse_negative
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.damping import Damping, DampingMode, check_damping, layer_damping
+from obtransfer.criteria.inputs import check_statistics, refuse_negative
 from obtransfer.errors import ObtransferError
 
 
 def obs(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
+    weights: Arrays,
+    statistics: Arrays,
     *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    damping: Annotated[Damping, Gt(0)],
+    damping_mode: DampingMode = "relative",
 ) -> Scores:
     """Score by the increase of the loss when a weight is removed and the rest of its block makes up for it.
 
@@ -39,7 +39,6 @@ def obs(
         damping: λ, absolute or in units of the layer's mean diagonal; > 0, or 0 where every block is positive
             definite by itself.
         damping_mode: "relative" or "absolute".
-        seed: not read.
 
     Returns:
         Scores in float64, never negative; details hold the absolute λ of every layer and its block size.
@@ -49,8 +48,7 @@ def obs(
             are not positive definite with this λ: names layer, block, smallest pivot, and a λ that would do.
     """
     check_damping(damping, damping_mode, "obs")
-    check_weights(weights, "obs")
-    statistics = match_statistics(weights, statistics, "obs", "block")
+    check_statistics(statistics, weights, "block", "obs")
     scores, absolute, sizes, flat = {}, {}, {}, []
     for name, weight in weights.items():
         blocks = statistics[name]
@@ -91,3 +89,6 @@ def _refusal(
         f"the smallest pivot, {failure.pivots[worst]:.3g}. Every block of this layer would do with a damping of "
         f"{enough:.3g} (absolute), that is {enough / mean:.3g} (relative to its mean diagonal)"
     )
+
+
+CRITERION = Criterion(score=obs, title="OBS", needs="block")

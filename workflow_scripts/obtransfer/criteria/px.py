@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from obtransfer.criteria.inputs import check_weights, match_statistics
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Arrays, Criterion, Scores
+from obtransfer.criteria.inputs import check_statistics
 
 
 def px(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
-    *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    weights: Arrays,
+    statistics: Arrays,
 ) -> Scores:
     """Score every weight by the part of R that is lost with the paths through it: w² ∂R/∂(w²).
 
@@ -32,7 +26,6 @@ def px(
         weights: name to array of any shape; not changed.
         statistics: the statistic `px`: name to ∂R/∂(w²) of the parameter's shape, never negative; not
             changed.
-        damping: not read, as are `damping_mode` and `seed`.
 
     Returns:
         Scores in float64, never negative, 0 for w = 0.
@@ -40,9 +33,11 @@ def px(
     Raises:
         ObtransferError: statistics missing, not fitting or not finite.
     """
-    check_weights(weights, "px")
-    statistics = match_statistics(weights, statistics, "px", "per_weight")
+    check_statistics(statistics, weights, "per_weight", "px")
     scores = {
         name: np.square(weight, dtype=np.float64) * statistics[name] for name, weight in weights.items()
     }
     return Scores(scores, {"criterion": "px"})
+
+
+CRITERION = Criterion(score=px, title="PX", needs="per_weight", estimator="px", attention=False)

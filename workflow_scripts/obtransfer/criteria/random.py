@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 import numpy as np
 
+from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_weights
-from obtransfer.criteria.result import Scores
 from obtransfer.errors import ObtransferError
 
 
 def random(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None = None,
+    weights: Arrays,
     *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    seed: int,
 ) -> Scores:
     """Score every weight by a uniform number in [0, 1).
 
@@ -27,7 +23,6 @@ def random(
 
     Args:
         weights: name to array of any shape; not changed.
-        statistics: not read, as are `damping` and `damping_mode`.
         seed: 0 or a positive integer.
 
     Returns:
@@ -38,7 +33,7 @@ def random(
     """
     check_weights(weights, "random")
     if seed < 0:
-        raise ObtransferError(f"random needs a seed of 0 or more, but got {seed}")
+        raise ObtransferError(f"random needs a seed of 0 or more; got {seed}")
     scores = {name: _stream(name, seed).random(weight.shape) for name, weight in weights.items()}
     return Scores(scores, {"criterion": "random", "seed": int(seed)})
 
@@ -46,3 +41,6 @@ def random(
 def _stream(name: str, seed: int) -> np.random.Generator:
     name_number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, name_number])))
+
+
+CRITERION = Criterion(score=random, title="Random")

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from obtransfer.criteria.inputs import check_weights, match_statistics
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Arrays, Criterion, Scores
+from obtransfer.criteria.inputs import check_statistics
 
 
 def snip(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
-    *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    weights: Arrays,
+    statistics: Arrays,
 ) -> Scores:
     """Score every weight by the first-order change of the loss when it alone is removed: |g w|.
 
@@ -30,7 +24,6 @@ def snip(
     Args:
         weights: name to array of any shape; not changed.
         statistics: the statistic `gradient`: name to g of the parameter's shape; not changed.
-        damping: not read, as are `damping_mode` and `seed`.
 
     Returns:
         Scores in float64, never negative, 0 for w = 0.
@@ -38,10 +31,12 @@ def snip(
     Raises:
         ObtransferError: statistics missing, not fitting or not finite.
     """
-    check_weights(weights, "snip")
-    statistics = match_statistics(weights, statistics, "snip", "per_weight")
+    check_statistics(statistics, weights, "per_weight", "snip")
     scores = {
         name: np.abs(np.multiply(statistics[name], weight, dtype=np.float64))
         for name, weight in weights.items()
     }
     return Scores(scores, {"criterion": "snip"})
+
+
+CRITERION = Criterion(score=snip, title="SNIP", needs="per_weight", estimator="gradient")

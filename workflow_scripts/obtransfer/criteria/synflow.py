@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from obtransfer.criteria.inputs import check_weights, match_statistics
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Arrays, Criterion, Scores
+from obtransfer.criteria.inputs import check_statistics
 
 
 def synflow(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, np.ndarray] | None,
-    *,
-    damping: float = 0.0,
-    damping_mode: str = "relative",
-    seed: int = 0,
+    weights: Arrays,
+    statistics: Arrays,
 ) -> Scores:
     """Score every weight by its synaptic flow: |w ∂R/∂|w||.
 
@@ -31,7 +25,6 @@ def synflow(
     Args:
         weights: name to array of any shape; not changed.
         statistics: the statistic `synflow`: name to ∂R/∂|w| of the parameter's shape; not changed.
-        damping: not read, as are `damping_mode` and `seed`.
 
     Returns:
         Scores in float64, never negative, 0 for w = 0.
@@ -39,10 +32,12 @@ def synflow(
     Raises:
         ObtransferError: statistics missing, not fitting or not finite.
     """
-    check_weights(weights, "synflow")
-    statistics = match_statistics(weights, statistics, "synflow", "per_weight")
+    check_statistics(statistics, weights, "per_weight", "synflow")
     scores = {
         name: np.abs(np.multiply(statistics[name], weight, dtype=np.float64))
         for name, weight in weights.items()
     }
     return Scores(scores, {"criterion": "synflow"})
+
+
+CRITERION = Criterion(score=synflow, title="SynFlow", needs="per_weight", estimator="synflow")

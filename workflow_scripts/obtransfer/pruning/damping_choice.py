@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Scores
 from obtransfer.evaluate.accuracy import Score
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from obtransfer.artifacts import read_tensors, write_tensors
 from obtransfer.criteria.restrict import restrict
-from obtransfer.criteria.result import Scores
+from obtransfer.criteria.base import Scores
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.packing import pack, unpack
 from obtransfer.masks.statistics import collapsed_layers
