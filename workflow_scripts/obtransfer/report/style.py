@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from obtransfer.artifacts import atomic_path
+from obtransfer.registry import CRITERIA
 from obtransfer.report.prepared import DENSE
 
 DOTS_PER_INCH = 150
@@ -24,19 +25,19 @@ FORMATS = ("png", "svg")
 GREY = "#8a8a8a"
 INK = "#222222"
 CHANCE_LINE = (0, (1, 2))
-# Okabe and Ito's colours and two of Tol's, for all criteria; black is kept for "dense". All known and free colours are
-# at least 8 (CIELAB) apart for readers with full, red-, green- or blue-blind vision.
-_KNOWN = {
-    "magnitude": "#0072B2",
-    "obd": "#E69F00",
-    "obs": "#009E73",
-    "kfac_obs": "#CC79A7",
-    "snip": "#56B4E9",
-    "grasp": "#D55E00",
-    "synflow": "#882255",
-    "px": "#332288",
-    "random": GREY,
-}
+# Okabe and Ito's colours and two of Tol's, for criteria in the order of the registry; black is kept for "dense". All of
+# these and the free ones are at least 8 (CIELAB) apart for readers with full, red-, green- or blue-blind vision.
+_COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#882255",
+    "#332288",
+    GREY,
+)
 _FREE = (
     "#4B0055",
     "#661100",
@@ -117,11 +118,11 @@ def plot_settings() -> AbstractContextManager[None]:
 def series_styles(series: Sequence[str]) -> dict[str, SeriesStyle]:
     """A colour and a marker for every series.
 
-    Known criteria have the same colour in every run (in their first allocation). The others have one that their name
-    picks, so that it stays when a run gains or loses criteria; where two pick the same, the later takes the next free
-    one. Colours, but not markers, are shared beyond ten.
+    A criterion of the registry has the colour of its place there (in its first allocation). Further criteria and other
+    labels have one that their name picks, so that it stays when a run gains or loses criteria; where two pick the same,
+    the later takes the next free one. Colours, but not markers, are shared beyond ten.
     """
-    known: dict[str, str | None] = dict(_KNOWN)
+    known: dict[str, str | None] = dict(zip(CRITERIA, _COLOURS, strict=False))
     colors: dict[str, str] = {}
     for name in series:
         colors[name] = known.pop(name.split(", ")[0], None) or _free_color(name, set(colors.values()))
