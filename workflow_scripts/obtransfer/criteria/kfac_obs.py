@@ -21,34 +21,33 @@ def kfac_obs(
     damping: Annotated[Damping, Gt(0)],
     damping_mode: DampingMode = "relative",
 ) -> Scores:
-    """Score by the increase of the loss when a weight is removed and the rest of its layer makes up for it.
+    """Score each weight by the increase of the loss when it is removed and the rest of its layer compensates.
 
-    ε_kfac = ½ w_oi² / ([A_λ⁻¹]_ii [Γ_λ⁻¹]_oo) for H ≈ A ⊗ Γ of a layer (of each group of a convolution), with
-    the damping in both factors, A_λ = A + π √λ I and Γ_λ = Γ + √λ / π I, π² = mean diag A / mean diag Γ.
-    Given an eigenvalue-corrected statistic (`ekfac`) instead, ½ w² / [Q (Λ + λ)⁻¹ Qᵀ]_jj, where λ is damped
-    exactly. Relative λ is in units of the layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ.
-    The trap: the damping in both factors adds π √λ I ⊗ Γ + √λ / π A ⊗ I besides λ, so that at one λ `kfac`
-    scores higher than the same matrix does with exact damping, as in `obs`. Groups whose H is zero score
-    ½ w² λ, the limit (their layers are listed in the details).
+    ε_kfac = ½ w_oi² / ([A_λ⁻¹]_ii [Γ_λ⁻¹]_oo) for H ≈ A ⊗ Γ of a layer (of each group of a convolution). The damping is
+    split between the factors: A_λ = A + π √λ I and Γ_λ = Γ + √λ / π I, π² = mean diag A / mean diag Γ. An
+    eigenvalue-corrected statistic (`ekfac`) gives ½ w² / [Q (Λ + λ)⁻¹ Qᵀ]_jj, where λ is exact. A relative λ is in units
+    of the layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ. Trap: the split damping adds
+    π √λ I ⊗ Γ + √λ / π A ⊗ I besides λ, so that at one λ `kfac` scores higher than the same matrix does with exact
+    damping, as in `obs`. Groups whose H is zero score ½ w² λ, the limit; the details list their layers.
 
-    Source: Hassibi, Stork (1992), eq. 5, with the curvature and damping of Martens, Grosse, *Optimizing
-    neural networks with Kronecker-factored approximate curvature*, 2015, sec. 6.3; eigenvalue-corrected
-    George et al., *Fast approximate natural gradient descent in a Kronecker-factored eigenbasis*, 2018.
+    Source: Hassibi, Stork (1992), eq. 5, with the curvature and damping of Martens, Grosse, *Optimizing neural networks
+    with Kronecker-factored approximate curvature*, 2015, sec. 6.3; eigenvalue-corrected: George et al., *Fast approximate
+    natural gradient descent in a Kronecker-factored eigenbasis*, 2018.
 
     Args:
         weights: name to [G O, ...], I' weights per output; not changed.
-        statistics: name:inputs A [G, I', I'] and name:outputs Γ [G, O, O], symmetric (the lower triangle is
-            read); or name:input_basis, name:output_basis (eigenvectors in columns) and name:eigenvalues Λ
-            [G, O, I']. Not changed.
-        damping: λ, absolute or relative; > 0, or 0 where everything is positive definite by itself.
+        statistics: name:inputs A [G, I', I'] and name:outputs Γ [G, O, O], symmetric (only the lower triangle is read);
+            or name:input_basis, name:output_basis (eigenvectors in columns) and name:eigenvalues Λ [G, O, I']. Not
+            changed.
+        damping: λ > 0, absolute or relative. A direct call may pass 0 where all factors are positive definite.
         damping_mode: "relative" or "absolute".
 
     Returns:
-        Scores in float64, never negative; details hold the absolute λ of every layer.
+        Scores in float64, at least 0. Details hold each layer's absolute λ.
 
     Raises:
-        ObtransferError: statistics missing, not fitting, not finite, or negative on a diagonal; factors that
-            are not positive definite with this λ: names layer, factor, smallest pivot, and a λ that would do.
+        ObtransferError: statistics are missing, do not fit the weights, are not finite, or are negative on a diagonal;
+            factors are not positive definite with this λ (the message names a λ that is enough).
     """
     check_damping(damping, damping_mode, "kfac_obs")
     corrected = any(name.endswith(":eigenvalues") for name in statistics or ())
@@ -108,10 +107,10 @@ def _factor_inverse(layer: Arrays, damping: float, name: str, unit: float, group
         except NotPositiveDefinite as failure:
             worst = int(failure.pivots.argmin())
             group, pivot = groups[failure.indices[worst]], failure.pivots[worst]
-            problems.append(f"{name}{key} the smallest pivot is {pivot:.3g} (group {group})")
+            problems.append(f"the smallest pivot {pivot:.3g} in {name}{key} (group {group})")
             enough = max(enough, float(np.square(failure.enough / scale[failure.indices]).max()))
     if problems:
-        raise _refusal(" and in ".join(problems), damping, enough, unit)
+        raise _refusal(" and ".join(problems), damping, enough, unit)
     inputs, outputs = found
     return (outputs[:, :, None] * inputs[:, None, :]).reshape(len(ratio), -1)
 
@@ -123,17 +122,18 @@ def _eigenvalue_inverse(
     eigenvalues = layer[":eigenvalues"].astype(np.float64) + damping
     smallest, largest = eigenvalues.min(axis=(1, 2)), float(eigenvalues.max())
     if smallest.min() <= largest * np.finfo(np.float64).eps:
-        worst = f"the smallest eigenvalue is {smallest.min():.3g} (group {groups[smallest.argmin()]})"
-        raise _refusal(f"{name}:eigenvalues {worst}", damping, 1e-6 * largest, unit)
+        problem = (
+            f"the smallest eigenvalue {smallest.min():.3g} in {name} (group {groups[smallest.argmin()]})"
+        )
+        raise _refusal(problem, damping, 1e-6 * largest, unit)
     inputs, outputs = (np.square(layer[key], dtype=np.float64) for key in (":input_basis", ":output_basis"))
     return (outputs @ (1 / eigenvalues) @ inputs.transpose(0, 2, 1)).reshape(len(groups), -1)
 
 
 def _refusal(problem: str, damping: float, enough: float, unit: float) -> ObtransferError:
     return ObtransferError(
-        f"kfac_obs needs positive definite factors, but in {problem}, with the damping λ = {damping:.3g}. "
-        f"This layer would do with a damping of {enough:.3g} (absolute), that is {enough / unit:.3g} "
-        "(relative to its mean diagonal)"
+        f"kfac_obs needs positive definite factors; got {problem}, with λ = {damping:.3g}; for this layer set damping to "
+        f"{enough:.3g} (absolute) or {enough / unit:.3g} (relative)"
     )
 
 

@@ -8,13 +8,11 @@ from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_weights
 
 
-def magnitude(
-    weights: Arrays,
-) -> Scores:
-    """Score every weight by its square: ε_mag = ½ w².
+def magnitude(weights: Arrays) -> Scores:
+    """Score each weight by its square: ε_mag = ½ w².
 
-    The increase of the loss if the curvature were the identity. It reads no data, so one mask serves every
-    source. It is |w| up to a monotone map, but the squares matter when scores are added.
+    This is the increase of the loss if the curvature were the identity. No data is read: one mask serves every source.
+    Weights are ordered as by |w|; the squares matter where scores are added.
 
     Source: Iurada, Occhiena, Tommasi (2025), ε_mag; Han et al. (2015).
 
@@ -22,10 +20,10 @@ def magnitude(
         weights: name to array of any shape; not changed.
 
     Returns:
-        Scores in float64, never negative, 0 for w = 0.
+        Scores in float64, at least 0.
 
     Raises:
-        ObtransferError: no weights, or weights that are not finite.
+        ObtransferError: there are no weights, or some are not finite.
     """
     check_weights(weights, "magnitude")
     scores = {name: 0.5 * np.square(weight, dtype=np.float64) for name, weight in weights.items()}

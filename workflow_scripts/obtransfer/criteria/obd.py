@@ -26,33 +26,32 @@ def obd(
     damping_mode: DampingMode = "relative",
     negative: Negative = "refuse",
 ) -> Scores:
-    """Score every weight by the increase of the loss when it alone is removed: ε_diag = ½ (h + λ) w².
+    """Score each weight by the increase of the loss when it alone is removed: ε_diag = ½ (h + λ) w².
 
-    h = H_jj, λ as in `layer_damping`; λ = 0 is the classical criterion, a large absolute λ orders like
-    `magnitude`, and any λ equals `obs` with blocks of one weight. Compare criteria only at the same damping:
-    λ = 0.1 of the mean diagonal alone changes what is pruned as much as going from a diagonal to blocks does.
-    Where a whole layer's h is zero, relative damping gives it scores of 0 (listed in the details).
+    h = H_jj, and λ is that of `layer_damping`. λ = 0 is the classical criterion, a large absolute λ orders weights like
+    `magnitude`, and any λ equals `obs` with blocks of one weight. Trap: compare criteria only at the same damping. λ = 0.1
+    of the mean diagonal changes what is pruned as much as going from a diagonal to blocks does. A layer whose h is zero
+    gets scores of 0 from relative damping; the details list such layers.
 
-    Only `hessian` has negative h. Removing such a weight lowers the quadratic model of the loss, which is not
-    trusted that far: `abs` takes |h| (curved either way, the weight matters), `clip` max(h, 0) (it does not
-    matter). λ is relative to the mean of what is used.
+    Only the estimator `hessian` has negative h. Removing such a weight lowers the quadratic model of the loss, which is
+    not trusted that far. "abs" takes |h|: the loss is curved, and the weight matters. "clip" takes max(h, 0): the weight
+    does not matter. A relative λ is in units of the mean of what is used.
 
     Source: Iurada, Occhiena, Tommasi (2025), ε_diag; LeCun, Denker, Solla (1990), eq. 5.
 
     Args:
         weights: name to array of any shape; not changed.
-        statistics: name to diagonal h, of the parameter's shape; not changed.
+        statistics: name to diagonal h of the parameter's shape; not changed.
         damping: λ >= 0, absolute or in units of the layer's mean diagonal.
         damping_mode: "relative" or "absolute".
-        negative: what to make of negative h: "refuse", "abs" or "clip".
+        negative: "refuse", "abs" or "clip".
 
     Returns:
-        Scores in float64, never negative; details hold the absolute λ of every layer, and the share of
-        negative h.
+        Scores in float64, at least 0. Details hold each layer's absolute λ and share of negative h.
 
     Raises:
-        ObtransferError: statistics missing, not fitting, not finite, or negative where that is refused; a
-            damping or treatment that is not allowed.
+        ObtransferError: statistics are missing, do not fit the weights, are not finite, or are negative where that is
+            refused; a setting is not allowed.
     """
     check_damping(damping, damping_mode, "obd")
     if negative not in ("refuse", "abs", "clip"):
@@ -79,10 +78,6 @@ def obd(
 
 
 def _not_negative(diagonal: np.ndarray, name: str, negative: str) -> np.ndarray:
-    """
-    Raises:
-        ObtransferError: negative entries that are refused.
-    """
     if negative == "abs":
         return np.abs(diagonal)
     if negative == "clip":

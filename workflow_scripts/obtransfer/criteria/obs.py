@@ -21,31 +21,30 @@ def obs(
     damping: Annotated[Damping, Gt(0)],
     damping_mode: DampingMode = "relative",
 ) -> Scores:
-    """Score by the increase of the loss when a weight is removed and the rest of its block makes up for it.
+    """Score each weight by the increase of the loss when it is removed and the rest of its block compensates.
 
-    ε_block = ½ w_j² / [(H_B + λ I)⁻¹]_jj, with H_B the B × B block of consecutive weights (row-major) that
-    holds j and λ as in `layer_damping`. B = 1 is `obd`; a larger B gives a lower score, since more weights
-    can adapt. One statistic serves every λ and every sparsity. The trap: λ is part of the definition. With
-    fewer than B / K calibration examples (K outputs) H_B is singular: λ = 0 is refused, and λ -> 0 drives
-    scores to 0, their order being noise. Where a whole layer's H is zero, relative damping gives λ = 0, and
-    the scores are the limit 0 (listed in the details).
+    ε_block = ½ w_j² / [(H_B + λ I)⁻¹]_jj, where H_B is the block of B consecutive weights (row-major) that holds j, and λ
+    is that of `layer_damping`. B = 1 is `obd`; a larger B gives lower scores, since more weights compensate. One statistic
+    serves every λ and every sparsity. Trap: λ is part of the definition. With fewer than B / K examples (K outputs), H_B
+    is singular: λ = 0 is refused, and λ → 0 drives scores to 0 in an order that is noise. A layer whose H is zero gets
+    scores of 0 from relative damping; the details list such layers.
 
     Source: Iurada, Occhiena, Tommasi (2025), ε_block; Hassibi, Stork (1992), eq. 5.
 
     Args:
         weights: name to array of any shape, n weights; not changed.
-        statistics: name to [ceil(n/B), B, B], symmetric (the lower triangle is read), the last block padded;
-            the padding is never read. Not changed.
-        damping: λ, absolute or in units of the layer's mean diagonal; > 0, or 0 where every block is positive
-            definite by itself.
+        statistics: name to [ceil(n/B), B, B], symmetric; only the lower triangle is read, and no padding of the last
+            block. Not changed.
+        damping: λ > 0, absolute or in units of the layer's mean diagonal. A direct call may pass 0 where all blocks are
+            positive definite.
         damping_mode: "relative" or "absolute".
 
     Returns:
-        Scores in float64, never negative; details hold the absolute λ of every layer and its block size.
+        Scores in float64, at least 0. Details hold each layer's absolute λ and block size.
 
     Raises:
-        ObtransferError: statistics missing, not fitting, not finite, with a negative diagonal, or blocks that
-            are not positive definite with this λ: names layer, block, smallest pivot, and a λ that would do.
+        ObtransferError: statistics are missing, do not fit the weights, are not finite, or have a negative diagonal;
+            blocks are not positive definite with this λ (the message names a λ that is enough).
     """
     check_damping(damping, damping_mode, "obs")
     check_statistics(statistics, weights, "block", "obs")
@@ -84,10 +83,10 @@ def _refusal(
     worst = int(failure.pivots.argmin())
     enough = float(failure.enough.max())
     return ObtransferError(
-        f"obs needs positive definite blocks, but in {name} {len(failure.indices)} of {shape[0]} blocks of "
-        f"size {shape[-1]} are not, with the damping λ = {damping:.3g}: block {failure.indices[worst]} has "
-        f"the smallest pivot, {failure.pivots[worst]:.3g}. Every block of this layer would do with a damping of "
-        f"{enough:.3g} (absolute), that is {enough / mean:.3g} (relative to its mean diagonal)"
+        f"obs needs positive definite blocks; got {len(failure.indices)} of {shape[0]} blocks of size {shape[-1]} in "
+        f"{name} that are not, with λ = {damping:.3g} (block {failure.indices[worst]} has the smallest pivot, "
+        f"{failure.pivots[worst]:.3g}); for this layer set damping to {enough:.3g} (absolute) or {enough / mean:.3g} "
+        "(relative)"
     )
 
 

@@ -8,30 +8,25 @@ from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_statistics
 
 
-def px(
-    weights: Arrays,
-    statistics: Arrays,
-) -> Scores:
-    """Score every weight by the part of R that is lost with the paths through it: w² ∂R/∂(w²).
+def px(weights: Arrays, statistics: Arrays) -> Scores:
+    """Score each weight by the part of R that is lost with the paths through it: w² ∂R/∂(w²).
 
-    R weighs every path by the squares of its weights and by what the data sends along all paths to the same
-    output, as defined in `curvature.px`. Trap: in one shot large layers lose nearly everything, since the
-    scores of every layer of a chain add up to the same R; the authors prune in 100 rounds with new scores in
-    each.
+    R weighs each path by the squares of its weights and by what the data sends along all paths to the same output;
+    `criteria.statistics.px` defines it. Trap: in one shot, large layers lose nearly everything, since the scores of each
+    layer of a chain add up to the same R; the authors prune in 100 rounds with new scores in each.
 
-    Source: Iurada, Ciccone, Tommasi, *Finding lottery tickets in vision models via data-driven spectral
-    foresight pruning*, CVPR 2024.
+    Source: Iurada, Ciccone, Tommasi, *Finding lottery tickets in vision models via data-driven spectral foresight
+    pruning*, CVPR 2024.
 
     Args:
         weights: name to array of any shape; not changed.
-        statistics: the statistic `px`: name to ∂R/∂(w²) of the parameter's shape, never negative; not
-            changed.
+        statistics: from the estimator `px`: name to ∂R/∂(w²) of the parameter's shape, at least 0; not changed.
 
     Returns:
-        Scores in float64, never negative, 0 for w = 0.
+        Scores in float64, at least 0; 0 for w = 0.
 
     Raises:
-        ObtransferError: statistics missing, not fitting or not finite.
+        ObtransferError: statistics are missing, do not fit the weights, or are not finite.
     """
     check_statistics(statistics, weights, "per_weight", "px")
     scores = {

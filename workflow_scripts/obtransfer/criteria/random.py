@@ -11,25 +11,21 @@ from obtransfer.criteria.inputs import check_weights
 from obtransfer.errors import ObtransferError
 
 
-def random(
-    weights: Arrays,
-    *,
-    seed: int,
-) -> Scores:
-    """Score every weight by a uniform number in [0, 1).
+def random(weights: Arrays, *, seed: int) -> Scores:
+    """Score each weight by a uniform number in [0, 1).
 
-    Every layer draws from its own stream, made from the seed and the parameter's name: adding or reordering
-    layers changes nothing for the others. Only the shapes of the weights are used.
+    Each layer draws from a stream of its own, made from the seed and the parameter's name: adding or reordering layers
+    changes nothing for the others.
 
     Args:
-        weights: name to array of any shape; not changed.
-        seed: 0 or a positive integer.
+        weights: name to array; only the shapes are used.
+        seed: at least 0.
 
     Returns:
         Scores in float64, in [0, 1).
 
     Raises:
-        ObtransferError: no weights, weights that are not finite, or a seed that is not allowed.
+        ObtransferError: there are no weights, some are not finite, or the seed is negative.
     """
     check_weights(weights, "random")
     if seed < 0:

@@ -8,28 +8,24 @@ from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_statistics
 
 
-def snip(
-    weights: Arrays,
-    statistics: Arrays,
-) -> Scores:
-    """Score every weight by the first-order change of the loss when it alone is removed: |g w|.
+def snip(weights: Arrays, statistics: Arrays) -> Scores:
+    """Score each weight by the first-order change of the loss when it alone is removed: |g w|.
 
-    g is the mean gradient of the loss over the examples. The paper divides by the sum of all scores, which
-    changes nothing in their order, and is left out. Trap: at a trained network g is nearly 0, so that second
-    order matters more and the order is mostly noise of the examples.
+    g is the mean gradient of the loss over the examples. The paper divides by the sum of all scores; this changes no
+    order and is left out. Trap: g is nearly 0 at a trained network, so that the second order matters more and the order
+    is mostly noise of the examples.
 
-    Source: Lee, Ajanthan, Torr, *SNIP: single-shot network pruning based on connection sensitivity*, 2019,
-    sec. 4.
+    Source: Lee, Ajanthan, Torr, *SNIP: single-shot network pruning based on connection sensitivity*, 2019, sec. 4.
 
     Args:
         weights: name to array of any shape; not changed.
-        statistics: the statistic `gradient`: name to g of the parameter's shape; not changed.
+        statistics: from the estimator `gradient`: name to g of the parameter's shape; not changed.
 
     Returns:
-        Scores in float64, never negative, 0 for w = 0.
+        Scores in float64, at least 0; 0 for w = 0.
 
     Raises:
-        ObtransferError: statistics missing, not fitting or not finite.
+        ObtransferError: statistics are missing, do not fit the weights, or are not finite.
     """
     check_statistics(statistics, weights, "per_weight", "snip")
     scores = {

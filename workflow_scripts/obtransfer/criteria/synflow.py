@@ -8,29 +8,25 @@ from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_statistics
 
 
-def synflow(
-    weights: Arrays,
-    statistics: Arrays,
-) -> Scores:
-    """Score every weight by its synaptic flow: |w ∂R/∂|w||.
+def synflow(weights: Arrays, statistics: Arrays) -> Scores:
+    """Score each weight by its synaptic flow: |w ∂R/∂|w||.
 
-    R is the sum of the features that an input of ones gives when all weights are |w|. In a chain of
-    convolutions, linear layers and ReLUs, R is a sum over paths, and the scores of every layer add up to R.
-    Trap: in one shot, that alone makes large layers lose everything; the paper prunes in 100 rounds with new
-    scores in each.
+    R is the sum of the features for an input of ones when all weights are |w|. In a chain of convolutions, linear layers
+    and ReLUs, R is a sum over paths, and the scores of each layer add up to R. Trap: for that reason, large layers lose
+    everything in one shot; the paper prunes in 100 rounds with new scores in each.
 
-    Source: Tanaka, Kunin, Yamins, Ganguli, *Pruning neural networks without any data by iteratively
-    conserving synaptic flow*, 2020 (R_SF).
+    Source: Tanaka, Kunin, Yamins, Ganguli, *Pruning neural networks without any data by iteratively conserving synaptic
+    flow*, 2020 (R_SF).
 
     Args:
         weights: name to array of any shape; not changed.
-        statistics: the statistic `synflow`: name to ∂R/∂|w| of the parameter's shape; not changed.
+        statistics: from the estimator `synflow`: name to ∂R/∂|w| of the parameter's shape; not changed.
 
     Returns:
-        Scores in float64, never negative, 0 for w = 0.
+        Scores in float64, at least 0; 0 for w = 0.
 
     Raises:
-        ObtransferError: statistics missing, not fitting or not finite.
+        ObtransferError: statistics are missing, do not fit the weights, or are not finite.
     """
     check_statistics(statistics, weights, "per_weight", "synflow")
     scores = {
