@@ -19,8 +19,8 @@ Arrays = Mapping[str, np.ndarray]
 class Scores:
     """Scores by parameter name, and by-products.
 
-    Scores are float64: ½ h w² of a nearly dead filter (w ~ 1e-30) underflows in float32 and would equal its neighbours.
-    float64 keeps the order of all products of float32 numbers without a scale factor.
+    Scores are float64: ½ h w² of a nearly dead filter (w ~ 1e-30) underflows in float32 and would equal its
+    neighbours. float64 keeps the order of all products of float32 numbers without a scale factor.
 
     Attributes:
         scores: name to float64 array of the parameter's shape; higher = keep.
@@ -36,9 +36,9 @@ class Criterion:
     """One way to score weights.
 
     Attributes:
-        score: ``score(weights, statistics, *, ...) -> Scores``, or ``score(weights, *, ...)`` if `needs` is "none".
-            Its keyword-only parameters are the criterion's settings. A parameter `seed` is no setting: the grid's seed is
-            passed, and each seed gets its own scores.
+        score: ``score(weights, statistics, *, ...) -> Scores``, or ``score(weights, *, ...)`` if `needs` is
+            "none". Its keyword-only parameters are the criterion's settings. A parameter `seed` is no
+            setting: the grid's seed is passed, and each seed gets its own scores.
         title: the name for people.
         needs: "none", or the structure of the statistic that it reads.
         estimator: the only estimator that it accepts; "" for any that has the structure.

@@ -6,13 +6,16 @@ import math
 from typing import Annotated, Literal, get_args
 
 import numpy as np
-from annotated_types import Ge, doc
+from annotated_types import Ge, Gt, doc
 
 from obtransfer.errors import ObtransferError
 
-Damping = Annotated[float, Ge(0), doc("λ that is added to the diagonal of the curvature")]
+_MEANING = doc("λ that is added to the diagonal of the curvature")
+Damping = Annotated[float, Ge(0), _MEANING]
+PositiveDamping = Annotated[float, Gt(0), _MEANING]
+"""For criteria that invert the curvature, which may be singular."""
 Mode = Literal["relative", "absolute"]
-DampingMode = Annotated[Mode, doc("relative: damping is in units of the layer's mean diagonal")]
+DampingMode = Annotated[Mode, doc("whether damping is in units of the layer's mean diagonal")]
 
 
 def check_damping(damping: float, mode: Mode, criterion: str) -> None:
@@ -30,9 +33,9 @@ def check_damping(damping: float, mode: Mode, criterion: str) -> None:
 def layer_damping(diagonal: np.ndarray, damping: float, mode: Mode) -> float:
     """The absolute λ of one layer.
 
-    λ = damping in mode "absolute", damping · mean(diagonal) in mode "relative". An absolute λ does not carry over
-    between models, losses or layers. A layer without curvature has relative λ = 0: to second order nothing there
-    changes the loss, and its scores are 0.
+    λ = damping in mode "absolute", damping · mean(diagonal) in mode "relative". An absolute λ does not carry
+    over between models, losses or layers. A layer without curvature has relative λ = 0: to second order
+    nothing there changes the loss, and its scores are 0.
 
     Args:
         diagonal: [n] diagonal entries of the layer's real weights, without the padding of the last block.

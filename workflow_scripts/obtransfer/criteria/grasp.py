@@ -9,14 +9,15 @@ from obtransfer.criteria.inputs import check_statistics
 
 
 def grasp(weights: Arrays, statistics: Arrays) -> Scores:
-    """Score each weight by what its removal takes from the gradient's squared norm: w (H g), with its sign.
+    """Score each weight by what its removal takes from the gradient's squared norm: w (H g).
 
-    To first order ‖g(w − w_j e_j)‖² = ‖g‖² − 2 w_j (H g)_j: a high score is lost gradient flow. Where the score is
-    negative, the flow grows without the weight; such weights are removed first. Trap: the sign. The paper's score is
-    −w (H g), and the highest are removed. Its public code divides the logits by 200 before the loss; there is no such
-    temperature here.
+    To first order ‖g(w − w_j e_j)‖² = ‖g‖² − 2 w_j (H g)_j: a high score is lost gradient flow. Where the
+    score is negative, the flow grows without the weight; such weights are removed first. Trap: the sign. The
+    paper's score is −w (H g), and the highest are removed. Its public code divides the logits by 200 before
+    the loss; there is no such temperature here.
 
-    Source: Wang, Zhang, Grosse, *Picking winning tickets before training by preserving gradient flow*, 2020, sec. 4.
+    Source: Wang, Zhang, Grosse, *Picking winning tickets before training by preserving gradient flow*, 2020,
+    sec. 4.
 
     Args:
         weights: name to array of any shape; not changed.

@@ -69,8 +69,8 @@ def check_statistics(statistics: Arrays, weights: Arrays, structure: str, criter
     if problems:
         shown = [*problems[:SHOWN], f"{len(problems) - SHOWN} more"] if len(problems) > SHOWN else problems
         raise ObtransferError(
-            f"{criterion} needs a statistic ({structure}) of the weights that it scores; got {'; '.join(shown)}; "
-            "compute the statistic again for this backbone"
+            f"{criterion} needs a statistic ({structure}) of the weights that it scores; "
+            f"got {'; '.join(shown)}; compute the statistic again for this backbone"
         )
     check_finite(statistics, f"the {structure} statistic read by {criterion}")
 
@@ -84,9 +84,9 @@ def refuse_negative(diagonal: np.ndarray, name: str, criterion: str) -> None:
     negative = int(np.count_nonzero(diagonal < 0))
     if negative:
         raise ObtransferError(
-            f"{criterion} needs a curvature without negative diagonal entries; got {negative} of {diagonal.size} "
-            f"({negative / diagonal.size:.1%}) in {name}, the smallest {diagonal.min():.3g}; use an estimator that is "
-            "never negative, such as ggn"
+            f"{criterion} needs a curvature without negative diagonal entries; got {negative} of "
+            f"{diagonal.size} ({negative / diagonal.size:.1%}) in {name}, the smallest {diagonal.min():.3g}; "
+            "use an estimator that is never negative, such as ggn"
         )
 
 

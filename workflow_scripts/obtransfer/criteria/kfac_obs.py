@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
-from annotated_types import Gt
 
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.blocks import NotPositiveDefinite, inverse_diagonal
-from obtransfer.criteria.damping import Damping, DampingMode, check_damping
+from obtransfer.criteria.damping import DampingMode, PositiveDamping, check_damping
 from obtransfer.criteria.inputs import KEYS, check_statistics, refuse_negative
 from obtransfer.errors import ObtransferError
 
@@ -18,36 +15,37 @@ def kfac_obs(
     weights: Arrays,
     statistics: Arrays,
     *,
-    damping: Annotated[Damping, Gt(0)],
+    damping: PositiveDamping,
     damping_mode: DampingMode = "relative",
 ) -> Scores:
-    """Score each weight by the increase of the loss when it is removed and the rest of its layer compensates.
+    """Score each weight by the loss increase if its layer compensates: ½ w_oi² / ([A_λ⁻¹]_ii [Γ_λ⁻¹]_oo).
 
-    ε_kfac = ½ w_oi² / ([A_λ⁻¹]_ii [Γ_λ⁻¹]_oo) for H ≈ A ⊗ Γ of a layer (of each group of a convolution). The damping is
-    split between the factors: A_λ = A + π √λ I and Γ_λ = Γ + √λ / π I, π² = mean diag A / mean diag Γ. An
-    eigenvalue-corrected statistic (`ekfac`) gives ½ w² / [Q (Λ + λ)⁻¹ Qᵀ]_jj, where λ is exact. A relative λ is in units
-    of the layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ. Trap: the split damping adds
-    π √λ I ⊗ Γ + √λ / π A ⊗ I besides λ, so that at one λ `kfac` scores higher than the same matrix does with exact
+    H ≈ A ⊗ Γ is the curvature of a layer, or of each group of a convolution. The damping is split between the
+    factors: A_λ = A + π √λ I and Γ_λ = Γ + √λ / π I, π² = mean diag A / mean diag Γ. An eigenvalue-corrected
+    statistic (`ekfac`) gives ½ w² / [Q (Λ + λ)⁻¹ Qᵀ]_jj, where λ is exact. A relative λ is in units of the
+    layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ. Trap: the split damping adds π √λ I ⊗ Γ
+    + √λ / π A ⊗ I besides λ, so that at one λ `kfac` scores higher than the same matrix does with exact
     damping, as in `obs`. Groups whose H is zero score ½ w² λ, the limit; the details list their layers.
 
-    Source: Hassibi, Stork (1992), eq. 5, with the curvature and damping of Martens, Grosse, *Optimizing neural networks
-    with Kronecker-factored approximate curvature*, 2015, sec. 6.3; eigenvalue-corrected: George et al., *Fast approximate
-    natural gradient descent in a Kronecker-factored eigenbasis*, 2018.
+    Source: Hassibi, Stork (1992), eq. 5, with the curvature and damping of Martens, Grosse, *Optimizing
+    neural networks with Kronecker-factored approximate curvature*, 2015, sec. 6.3; eigenvalue-corrected:
+    George et al., *Fast approximate natural gradient descent in a Kronecker-factored eigenbasis*, 2018.
 
     Args:
         weights: name to [G O, ...], I' weights per output; not changed.
-        statistics: name:inputs A [G, I', I'] and name:outputs Γ [G, O, O], symmetric (only the lower triangle is read);
-            or name:input_basis, name:output_basis (eigenvectors in columns) and name:eigenvalues Λ [G, O, I']. Not
-            changed.
-        damping: λ > 0, absolute or relative. A direct call may pass 0 where all factors are positive definite.
+        statistics: name:inputs A [G, I', I'] and name:outputs Γ [G, O, O], symmetric (only the lower triangle
+            is read); or name:input_basis, name:output_basis (eigenvectors in columns) and name:eigenvalues Λ
+            [G, O, I']. Not changed.
+        damping: λ > 0, absolute or relative. A direct call may pass 0 where all factors are positive
+            definite.
         damping_mode: "relative" or "absolute".
 
     Returns:
         Scores in float64, at least 0. Details hold each layer's absolute λ.
 
     Raises:
-        ObtransferError: statistics are missing, do not fit the weights, are not finite, or are negative on a diagonal;
-            factors are not positive definite with this λ (the message names a λ that is enough).
+        ObtransferError: statistics are missing, do not fit the weights, are not finite, or are negative on a
+            diagonal; factors are not positive definite with this λ (the message names a λ that is enough).
     """
     check_damping(damping, damping_mode, "kfac_obs")
     corrected = any(name.endswith(":eigenvalues") for name in statistics or ())
@@ -132,8 +130,8 @@ def _eigenvalue_inverse(
 
 def _refusal(problem: str, damping: float, enough: float, unit: float) -> ObtransferError:
     return ObtransferError(
-        f"kfac_obs needs positive definite factors; got {problem}, with λ = {damping:.3g}; for this layer set damping to "
-        f"{enough:.3g} (absolute) or {enough / unit:.3g} (relative)"
+        f"kfac_obs needs positive definite factors; got {problem}, with λ = {damping:.3g}; for this layer set "
+        f"damping to {enough:.3g} (absolute) or {enough / unit:.3g} (relative)"
     )
 
 

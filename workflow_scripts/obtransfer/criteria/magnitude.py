@@ -9,10 +9,10 @@ from obtransfer.criteria.inputs import check_weights
 
 
 def magnitude(weights: Arrays) -> Scores:
-    """Score each weight by its square: ε_mag = ½ w².
+    """Score each weight by its square: ½ w².
 
-    This is the increase of the loss if the curvature were the identity. No data is read: one mask serves every source.
-    Weights are ordered as by |w|; the squares matter where scores are added.
+    It is the increase of the loss if the curvature were the identity. No data is read: one mask serves every
+    source. Weights are ordered as by |w|; the squares matter where scores are added.
 
     Source: Iurada, Occhiena, Tommasi (2025), ε_mag; Han et al. (2015).
 

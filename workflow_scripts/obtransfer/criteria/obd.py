@@ -26,16 +26,16 @@ def obd(
     damping_mode: DampingMode = "relative",
     negative: Negative = "refuse",
 ) -> Scores:
-    """Score each weight by the increase of the loss when it alone is removed: ε_diag = ½ (h + λ) w².
+    """Score each weight by the increase of the loss when it alone is removed: ½ (h + λ) w².
 
-    h = H_jj, and λ is that of `layer_damping`. λ = 0 is the classical criterion, a large absolute λ orders weights like
-    `magnitude`, and any λ equals `obs` with blocks of one weight. Trap: compare criteria only at the same damping. λ = 0.1
-    of the mean diagonal changes what is pruned as much as going from a diagonal to blocks does. A layer whose h is zero
-    gets scores of 0 from relative damping; the details list such layers.
+    h = H_jj, and λ is that of `layer_damping`. λ = 0 is the classical criterion, a large absolute λ orders
+    weights like `magnitude`, and any λ equals `obs` with blocks of one weight. Trap: compare criteria only at
+    the same damping. λ = 0.1 of the mean diagonal changes what is pruned as much as going from a diagonal to
+    blocks does. A layer whose h is zero gets scores of 0 from relative damping; the details list such layers.
 
-    Only the estimator `hessian` has negative h. Removing such a weight lowers the quadratic model of the loss, which is
-    not trusted that far. "abs" takes |h|: the loss is curved, and the weight matters. "clip" takes max(h, 0): the weight
-    does not matter. A relative λ is in units of the mean of what is used.
+    Only the estimator `hessian` has negative h. Removing such a weight lowers the quadratic model of the
+    loss, which is not trusted that far. "abs" takes |h|: the loss is curved, and the weight matters. "clip"
+    takes max(h, 0): the weight does not matter. A relative λ is in units of the mean of what is used.
 
     Source: Iurada, Occhiena, Tommasi (2025), ε_diag; LeCun, Denker, Solla (1990), eq. 5.
 
@@ -50,8 +50,8 @@ def obd(
         Scores in float64, at least 0. Details hold each layer's absolute λ and share of negative h.
 
     Raises:
-        ObtransferError: statistics are missing, do not fit the weights, are not finite, or are negative where that is
-            refused; a setting is not allowed.
+        ObtransferError: statistics are missing, do not fit the weights, are not finite, or are negative where
+            that is refused; a setting is not allowed.
     """
     check_damping(damping, damping_mode, "obd")
     if negative not in ("refuse", "abs", "clip"):

@@ -12,10 +12,10 @@ from obtransfer.errors import ObtransferError
 
 
 def random(weights: Arrays, *, seed: int) -> Scores:
-    """Score each weight by a uniform number in [0, 1).
+    """Score each weight by chance: a uniform number in [0, 1).
 
-    Each layer draws from a stream of its own, made from the seed and the parameter's name: adding or reordering layers
-    changes nothing for the others.
+    Each layer draws from a stream of its own, made from the seed and the parameter's name: adding or
+    reordering layers changes nothing for the others.
 
     Args:
         weights: name to array; only the shapes are used.

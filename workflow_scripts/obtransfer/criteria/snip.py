@@ -11,11 +11,12 @@ from obtransfer.criteria.inputs import check_statistics
 def snip(weights: Arrays, statistics: Arrays) -> Scores:
     """Score each weight by the first-order change of the loss when it alone is removed: |g w|.
 
-    g is the mean gradient of the loss over the examples. The paper divides by the sum of all scores; this changes no
-    order and is left out. Trap: g is nearly 0 at a trained network, so that the second order matters more and the order
-    is mostly noise of the examples.
+    g is the mean gradient of the loss over the examples. The paper divides by the sum of all scores; this
+    changes no order and is left out. Trap: g is nearly 0 at a trained network, so that the second order
+    matters more and the order is mostly noise of the examples.
 
-    Source: Lee, Ajanthan, Torr, *SNIP: single-shot network pruning based on connection sensitivity*, 2019, sec. 4.
+    Source: Lee, Ajanthan, Torr, *SNIP: single-shot network pruning based on connection sensitivity*, 2019,
+    sec. 4.
 
     Args:
         weights: name to array of any shape; not changed.

@@ -11,12 +11,12 @@ from obtransfer.criteria.inputs import check_statistics
 def synflow(weights: Arrays, statistics: Arrays) -> Scores:
     """Score each weight by its synaptic flow: |w ∂R/∂|w||.
 
-    R is the sum of the features for an input of ones when all weights are |w|. In a chain of convolutions, linear layers
-    and ReLUs, R is a sum over paths, and the scores of each layer add up to R. Trap: for that reason, large layers lose
-    everything in one shot; the paper prunes in 100 rounds with new scores in each.
+    R is the sum of the features for an input of ones when all weights are |w|. In a chain of convolutions,
+    linear layers and ReLUs, R is a sum over paths, and the scores of each layer add up to R. Trap: for that
+    reason, large layers lose everything in one shot; the paper prunes in 100 rounds with new scores in each.
 
-    Source: Tanaka, Kunin, Yamins, Ganguli, *Pruning neural networks without any data by iteratively conserving synaptic
-    flow*, 2020 (R_SF).
+    Source: Tanaka, Kunin, Yamins, Ganguli, *Pruning neural networks without any data by iteratively
+    conserving synaptic flow*, 2020 (R_SF).
 
     Args:
         weights: name to array of any shape; not changed.
