@@ -93,6 +93,32 @@ def test_truncated_tensors_are_named_with_the_command_that_remakes_them(
         map_tensors(tensors_file, kind="mask")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"__metadata__": []}',
+        '{"__metadata__": {"obtransfer": "[]"}}',
+        "[" * 10**5,
+        "\xff",
+    ],
+)
+@pytest.mark.parametrize("length", [0, 2**40, 2**63])
+def test_a_header_that_is_none_is_told_by_every_reader(tmp_path: Path, text: str, length: int) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((length or len(text)).to_bytes(8, "little") + text.encode("latin-1"))
+    for read in (lambda: read_tensors(path, kind="mask"), lambda: stored_digest(path)):
+        with pytest.raises(ObtransferError, match=r"a\.safetensors is damaged"):
+            read()
+    path.write_bytes(b"# " + text.encode("latin-1") + b"\na,b\n")
+    for read in (lambda: read_table(path, kind="mask"), lambda: stored_digest(path)):
+        with pytest.raises(ObtransferError, match=r"a\.safetensors is damaged"):
+            read()
+
+
 def test_missing_files_name_the_command_that_makes_them(tmp_path: Path) -> None:
     for read, name in ((read_tensors, "a.safetensors"), (read_table, "a.csv")):
         with pytest.raises(

@@ -67,7 +67,7 @@ def write_tensors(
     with atomic_path(path) as partial, open(partial, "wb") as stream:
         stream.write(_header(card, arrays))
         for array in arrays.values():
-            array.tofile(stream)
+            stream.write(_bytes(array))
 
 
 def read_tensors(path: Path | str, *, kind: str) -> Artifact:
@@ -158,5 +158,10 @@ def _digest(card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
-        digest.update(array.reshape(-1).view("u1").data if array.size else b"")
+        digest.update(_bytes(array))
     return digest.hexdigest()
+
+
+def _bytes(array: np.ndarray) -> memoryview | bytes:
+    """A contiguous array as it lies in memory, not copied."""
+    return array.reshape(-1).view("u1").data if array.size else b""
