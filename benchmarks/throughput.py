@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from obtransfer.models.preprocessing import Preprocessing
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
@@ -36,7 +37,7 @@ from obtransfer.masks.apply import apply_mask
 from obtransfer.masks.packing import pack
 from obtransfer.models.prunable import prunable_parameters
 
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 BATCHES, EPOCHS = 4, 4
 LARGE = "vit_base_patch16_224"
 
@@ -71,7 +72,7 @@ def features_ratio(name: str, repeats: int, now: Callable[[], float]) -> float:
     """Seconds of bare forward passes over seconds of `extract_features`."""
     model, pixels, size = Problem.of(name).model, stored(name)[0], SETTINGS[name].batch_size
     model.to(memory_format=torch.channels_last)
-    ready = [to_batch(pixels[i : i + size], MEAN, STD, DEVICE) for i in range(0, len(pixels), size)]
+    ready = [to_batch(pixels[i : i + size], PREPROCESSING, DEVICE) for i in range(0, len(pixels), size)]
 
     @torch.inference_mode()
     def bare() -> None:
@@ -79,7 +80,7 @@ def features_ratio(name: str, repeats: int, now: Callable[[], float]) -> float:
             model(batch)
 
     def ours() -> None:
-        extract_features(model, pixels, mean=MEAN, std=STD, batch_size=size, device=DEVICE)
+        extract_features(model, pixels, PREPROCESSING, batch_size=size, device=DEVICE)
 
     seconds = best({"bare": bare, "ours": ours}, repeats, now)
     return seconds["bare"] / seconds["ours"]
@@ -103,7 +104,7 @@ def finetuning_ratio(name: str, repeats: int, now: Callable[[], float]) -> float
     def plain() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9, weight_decay=1e-4)
         for start in [*range(0, len(pixels), size)] * EPOCHS:
-            batch = to_batch(pixels[start : start + size], MEAN, STD, DEVICE)
+            batch = to_batch(pixels[start : start + size], PREPROCESSING, DEVICE)
             with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
                 features = model(batch)
             logits = features.float() @ head[0].T + head[1]
@@ -123,8 +124,7 @@ def finetuning_ratio(name: str, repeats: int, now: Callable[[], float]) -> float
             mask=mask,
             settings=settings,
             seed=0,
-            mean=MEAN,
-            std=STD,
+            preprocessing=PREPROCESSING,
             device=DEVICE,
         )
 

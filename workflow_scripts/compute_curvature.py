@@ -35,13 +35,14 @@ def compute_curvature(
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
-    model, card = load_pruned(weights, mask, None, device=device())
+    backbone = load_pruned(weights, mask, None, device=device())
+    model, card = backbone.model, backbone.metadata
     calibration = None
     if task_images is not None and head is not None:
         calibration = read_calibration(
             task_images,
             head,
-            card,
+            backbone.preprocessing,
             num_examples=settings["num_examples"],
             batch_size=settings["batch_size"],
             seed=int(seed),

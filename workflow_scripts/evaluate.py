@@ -30,18 +30,17 @@ def evaluate(
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
-    model, card = load_pruned(weights, mask, recalibration, device=device())
+    backbone = load_pruned(weights, mask, recalibration, device=device())
     images = {path.parent.name: map_tensors(path, kind="task") for path in tasks}
     fitted = {path.stem: read_tensors(path, kind="head") for path in heads}
     classifiers = {task: RidgeHead(**head.tensors) for task, head in fitted.items()}
     with bar(len(images), "tasks") as progress:
         rows = evaluate_tasks(
-            model,
+            backbone.model,
             images,
             classifiers,
+            backbone.preprocessing,
             alpha=alpha,
-            mean=card["mean"],
-            std=card["std"],
             batch_size=batch_size,
             device=device(),
             mixed_precision=mixed_precision and device() == "cuda",
@@ -51,7 +50,9 @@ def evaluate(
         # A probe is fitted on the train split always.
         fit_split = fitted[row["task"]].metadata["fit_split"] if row["head"] == "zero_shot" else "train"
         row |= {"num_classes": classifiers[row["task"]].num_classes, "fit_split": fit_split}
-    metadata = {key: card[key] for key in ("backbone", "density", "collapsed_layers")} | {"made": made}
+    metadata = {key: backbone.metadata[key] for key in ("backbone", "density", "collapsed_layers")} | {
+        "made": made
+    }
     write_table(accuracies, rows, kind="evaluation", metadata=metadata)
 
 

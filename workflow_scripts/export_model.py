@@ -42,7 +42,8 @@ def export_model(
     from obtransfer.runtime.step import device
 
     pruned = (None, None) if how["finetuned"] else (mask, recalibration)
-    network, about = load_pruned(weights, *pruned, device=device())
+    backbone = load_pruned(weights, *pruned, device=device())
+    network, about = backbone.model, backbone.metadata
     kept = hand_out.mask_of(network, read_mask(mask) if mask else None)
     task, frozen = map_tensors(task_images, kind="task"), RidgeHead(**read_tensors(head, kind="head").tensors)
     request = hand_out.Request(form, alpha, batch_size, device(), threads)

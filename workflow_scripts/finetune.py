@@ -28,13 +28,13 @@ def finetune(
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device, told_to_stop
 
-    model, card = load_pruned(weights, mask, recalibration, device=device())
+    backbone = load_pruned(weights, mask, recalibration, device=device())
     pixels, labels = select(map_tensors(task_images, kind="task"), "train")
     classifier = read_tensors(head, kind="head").tensors
     checkpoint = finetuned.with_name(f"{finetuned.stem}.checkpoint.safetensors")
     with bar(settings["epochs"] * -(-len(labels) // settings["batch_size"]), "steps") as progress:
         history = train(
-            model,
+            backbone.model,
             torch.from_numpy(classifier["weight"]),
             torch.from_numpy(classifier["bias"]),
             pixels,
@@ -42,15 +42,15 @@ def finetune(
             mask=read_mask(mask) if mask else None,
             settings=FinetuneSettings(**settings),
             seed=int(seed),
-            mean=card["mean"],
-            std=card["std"],
+            preprocessing=backbone.preprocessing,
             checkpoint=checkpoint,
             device=device(),
             progress=progress,
             should_stop=told_to_stop(),
         )
-    tensors = {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
-    write_tensors(finetuned, tensors, kind="backbone", metadata=card | {"history": history, "made": made})
+    tensors = {name: tensor.cpu().numpy() for name, tensor in backbone.model.state_dict().items()}
+    metadata = backbone.metadata | {"history": history, "made": made}
+    write_tensors(finetuned, tensors, kind="backbone", metadata=metadata)
     checkpoint.unlink(missing_ok=True)
 
 

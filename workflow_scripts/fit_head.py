@@ -34,7 +34,8 @@ def fit_head(
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
-    model, card = load_backbone(weights)
+    backbone = load_backbone(weights)
+    model = backbone.model.to(device())
     task = map_tensors(task_images, kind="task")
     features, labels = {}, {}
     for split in (fit_split, "validation", "calibration"):
@@ -43,10 +44,9 @@ def fit_head(
             pixels = pixels[:: -(-len(pixels) // MOST_CALIBRATION)]
         with bar(len(pixels), f"features of {split}") as progress:
             features[split] = extract_features(
-                model.to(device()),
+                model,
                 pixels,
-                mean=card["mean"],
-                std=card["std"],
+                backbone.preprocessing,
                 batch_size=batch_size,
                 device=device(),
                 progress=progress,
@@ -59,9 +59,9 @@ def fit_head(
     statistics = feature_statistics(features["calibration"])
     reasons = doubts(accuracy["validation"], ridge.num_classes, len(labels["validation"]), statistics)
     if reasons:
-        print(banner(f"{card['backbone']} on the task {task.metadata['task']}", reasons), file=sys.stderr)
+        print(banner(f"{backbone.name} on the task {task.metadata['task']}", reasons), file=sys.stderr)
     metadata = {
-        "backbone": card["backbone"],
+        "backbone": backbone.name,
         "task": task.metadata["task"],
         "alpha": alpha,
         "fit_split": fit_split,

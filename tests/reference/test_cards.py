@@ -19,10 +19,12 @@ def test_the_card_is_right_about_a_seen_and_an_unseen_task(path: Path) -> None:
     from obtransfer.models.build import build
     from obtransfer.models.load import load_strictly
     from obtransfer.models.mini import convert
+    from obtransfer.models.preprocessing import Preprocessing
     from obtransfer.registry import TASKS, resolve
     from safetensors.torch import load_file
 
     card = json.loads(path.read_text())
+    preprocessing = Preprocessing.read({"crop": 1.0, "interpolation": "bilinear", **card})
     model = build(card["architecture"])
     load_strictly(model, convert(load_file(path.with_suffix(".safetensors"))), path.stem)
     for task in ("greek", "handwritten"):
@@ -32,7 +34,7 @@ def test_the_card_is_right_about_a_seen_and_an_unseen_task(path: Path) -> None:
             chosen = images.split == SPLITS.index(split)
             labels[split] = images.labels[chosen]
             features[split] = extract_features(
-                model, images.pixels[chosen], mean=card["mean"], std=card["std"], batch_size=128, device="cpu"
+                model, images.pixels[chosen], preprocessing, batch_size=128, device="cpu"
             )
         head = fit_ridge(features["train"], labels["train"], 10)
         accuracy = np.mean(head.logits(features["test"]).argmax(1) == labels["test"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from obtransfer.artifacts import map_tensors, read_tensors
 
@@ -11,13 +12,13 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from obtransfer.models.load import Backbone
+
 UPDATE = "update:"
 """Before a layer's name in a mask's file: new values of the weights that stay."""
 
 
-def load_pruned(
-    weights: Path, mask: Path | None, recalibration: Path | None, *, device: str
-) -> tuple[nn.Module, dict[str, Any]]:
+def load_pruned(weights: Path, mask: Path | None, recalibration: Path | None, *, device: str) -> Backbone:
     """The model of one node of the grid.
 
     Args:
@@ -27,8 +28,8 @@ def load_pruned(
         device: where the model goes.
 
     Returns:
-        The network in evaluation mode, and the backbone's metadata with `density`, the kept fraction of its prunable
-        weights, and `collapsed_layers`, the number of layers without any.
+        The backbone in evaluation mode. Its metadata has `density`, the kept fraction of the prunable weights, and
+        `collapsed_layers`, the number of layers without any.
     """
     import torch
 
@@ -38,7 +39,8 @@ def load_pruned(
     from obtransfer.masks.statistics import collapsed_layers
     from obtransfer.models.load import load_backbone
 
-    model, card = load_backbone(weights)
+    backbone = load_backbone(weights)
+    model, card = backbone.model, backbone.metadata
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     card.setdefault("density", 1.0)
     card.setdefault("collapsed_layers", 0)
@@ -52,8 +54,8 @@ def load_pruned(
         )
     if recalibration:
         pixels, _ = select(map_tensors(recalibration, kind="task"), "calibration")
-        recalibrate_batchnorm(model, pixels, mean=card["mean"], std=card["std"], device=device)
-    return model.to(device), card
+        recalibrate_batchnorm(model, pixels, backbone.preprocessing, device=device)
+    return replace(backbone, model=model.to(device))
 
 
 def read_mask(path: Path) -> dict[str, np.ndarray]:

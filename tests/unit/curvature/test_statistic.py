@@ -18,6 +18,7 @@ from obtransfer.curvature.statistic import (
     write_in_groups,
 )
 from obtransfer.errors import ObtransferError
+from obtransfer.models.preprocessing import Preprocessing
 
 GROUPS = [["a", "b"], ["c"], ["d"]]
 
@@ -118,7 +119,7 @@ def calibration() -> Calibration:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
     head = rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, dtype=np.float32)
-    look = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 8, "cpu")
+    look = Preprocessing(6, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), 8, "cpu"
     return Calibration(pixels, np.arange(10) % 3, np.arange(10), *head, *look)
 
 

@@ -8,13 +8,15 @@ import torch
 from obtransfer.artifacts import Artifact
 from obtransfer.data.pixels import batches, select, to_batch
 from obtransfer.errors import ObtransferError
+from obtransfer.models.preprocessing import Preprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(7, 4, 5, 3), dtype=np.uint8)
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+PREPROCESSING = Preprocessing(2, 1.0, "bilinear", MEAN, STD)
 
 
 def test_to_batch_is_the_formula_channels_first() -> None:
-    batch = to_batch(PIXELS, MEAN, STD)
+    batch = to_batch(PIXELS, PREPROCESSING)
     expected = ((PIXELS / 255 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2)
     assert tuple(batch.shape) == (7, 3, 4, 5)
     assert batch.is_contiguous(memory_format=torch.channels_last)
@@ -25,31 +27,31 @@ def test_to_batch_is_the_formula_channels_first() -> None:
 def test_to_batch_takes_read_only_pixels_and_changes_none() -> None:
     pixels = PIXELS.copy()
     pixels.setflags(write=False)
-    to_batch(pixels, MEAN, STD).zero_()
+    to_batch(pixels, PREPROCESSING).zero_()
     np.testing.assert_array_equal(pixels, PIXELS)
 
 
 def test_to_batch_refuses_what_is_not_an_image() -> None:
     with pytest.raises(ObtransferError, match=r"float32 \[7, 4, 5, 3\]"):
-        to_batch(PIXELS.astype(np.float32), MEAN, STD)
+        to_batch(PIXELS.astype(np.float32), PREPROCESSING)
     with pytest.raises(ObtransferError, match=r"\[4, 5, 3\]"):
-        to_batch(PIXELS[0], MEAN, STD)
+        to_batch(PIXELS[0], PREPROCESSING)
 
 
 @pytest.mark.parametrize("ahead", [None, False, True])
 def test_batches_cover_everything_in_order(ahead: bool | None) -> None:
-    parts = list(batches(PIXELS, mean=MEAN, std=STD, batch_size=3, ahead=ahead))
+    parts = list(batches(PIXELS, PREPROCESSING, batch_size=3, ahead=ahead))
     assert [len(part) for part in parts] == [3, 3, 1]
-    whole = to_batch(PIXELS, MEAN, STD).numpy()
+    whole = to_batch(PIXELS, PREPROCESSING).numpy()
     np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), whole)
-    assert list(batches(PIXELS[:0], mean=MEAN, std=STD, batch_size=3, ahead=ahead)) == []
+    assert list(batches(PIXELS[:0], PREPROCESSING, batch_size=3, ahead=ahead)) == []
 
 
 def test_a_reader_that_fails_is_told_and_one_that_is_left_ends() -> None:
     with pytest.raises(ObtransferError, match="float32"):
-        list(batches(PIXELS.astype(np.float32), mean=MEAN, std=STD, batch_size=3, ahead=True))
+        list(batches(PIXELS.astype(np.float32), PREPROCESSING, batch_size=3, ahead=True))
     before = threading.active_count()
-    started = batches(PIXELS, mean=MEAN, std=STD, batch_size=1, ahead=True)
+    started = batches(PIXELS, PREPROCESSING, batch_size=1, ahead=True)
     next(started)
     started.close()
     assert threading.active_count() == before

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from obtransfer.models.preprocessing import Preprocessing
 from torch import nn
 
 torch.set_num_threads(1)  # so small a network is ten times slower with threads that fight for busy cores
@@ -37,15 +38,15 @@ def pixels():
 
 @pytest.fixture
 def norm():
-    return {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25)}
+    return {"preprocessing": Preprocessing(8, 1.0, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))}
 
 
 @pytest.fixture
-def as_input(norm):
+def as_input():
     """The pixels as the network reads them, without the library."""
 
     def convert(pixels):
-        scaled = (pixels / 255.0 - np.array(norm["mean"])) / np.array(norm["std"])
+        scaled = (pixels / 255.0 - np.array([0.5, 0.4, 0.3])) / np.array([0.2, 0.3, 0.25])
         return torch.from_numpy(scaled.transpose(0, 3, 1, 2).astype(np.float32))
 
     return convert

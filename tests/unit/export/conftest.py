@@ -1,6 +1,7 @@
 """Artefacts as the workflow makes them, for networks with random weights, and the step that exports them."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from obtransfer.evaluate.tasks import evaluate_tasks
 from obtransfer.heads.ridge import RidgeHead, fit_ridge
 from obtransfer.masks.packing import pack
 from obtransfer.models.build import build
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 
 torch.set_num_threads(1)
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 NUM_CLASSES, PER_SPLIT = 3, 4
 MADE = {"git_commit": "", "versions": {"torch": "2"}, "inputs": {"results/x.safetensors": "0" * 64}}
 
@@ -41,9 +43,9 @@ class Workshop:
             "backbone": f"{architecture}.random",
             "architecture": architecture,
             "pretraining": "random",
-            "mean": MEAN,
-            "std": STD,
+            **asdict(PREPROCESSING),
             "input_size": size,
+            "prunable": prunable_parameters(model),
             "made": {},
         }
         write_tensors(self.weights, _arrays(model), kind="backbone", metadata=about)
@@ -69,7 +71,7 @@ class Workshop:
 
     def _write_head(self, model: torch.nn.Module) -> None:
         pixels, labels = self.split("train")
-        features = extract_features(model, pixels, mean=MEAN, std=STD, batch_size=8)
+        features = extract_features(model, pixels, PREPROCESSING, batch_size=8)
         self.ridge = fit_ridge(features, labels, NUM_CLASSES)
         tensors = {"weight": self.ridge.weight, "bias": self.ridge.bias}
         write_tensors(self.head, tensors, kind="head", metadata={"fit_split": "train"})
@@ -95,10 +97,10 @@ class Workshop:
 
         for path, masked in ((self.dense, False), (self.evaluation, True)):
             files = (self.mask if mask and masked else None, self.task if recalibrated and masked else None)
-            model, about = load_pruned(self.weights, *files, device="cpu")
+            backbone = load_pruned(self.weights, *files, device="cpu")
             task, head = map_tensors(self.task, kind="task"), RidgeHead(self.ridge.weight, self.ridge.bias)
             rows = evaluate_tasks(
-                model, {"colours": task}, {"colours": head}, alpha=1.0, mean=about["mean"], std=about["std"], batch_size=8
+                backbone.model, {"colours": task}, {"colours": head}, backbone.preprocessing, alpha=1.0, batch_size=8
             )  # fmt: skip
             rows = [{**row, "fit_split": "train"} for row in rows]
             write_table(path, rows, kind="evaluation")

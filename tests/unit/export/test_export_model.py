@@ -17,8 +17,9 @@ from obtransfer.evaluate.tasks import evaluate_tasks
 from obtransfer.export.load import load_exported
 from obtransfer.export.onnx_file import run_onnx
 from obtransfer.heads.ridge import RidgeHead
+from obtransfer.models.preprocessing import Preprocessing
 
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
 PLAIN_TIMM = """
 import sys
 import numpy, timm, torch
@@ -32,7 +33,7 @@ with torch.no_grad():
 
 def images_of(workshop, number: int = 4) -> np.ndarray:
     pixels, _ = workshop.split("test")
-    return np.ascontiguousarray(to_batch(pixels[:number], MEAN, STD).numpy())
+    return np.ascontiguousarray(to_batch(pixels[:number], PREPROCESSING).numpy())
 
 
 def outputs_of(model: torch.nn.Module, images: np.ndarray) -> np.ndarray:
@@ -61,7 +62,7 @@ def by_plain_timm(workshop, folder: Path, num_classes: int, images: np.ndarray) 
 def test_update_mask_and_recalibration_are_in_the_exported_weights(workshop: Callable) -> None:
     made = workshop("miniresnet", 32)
     mask = made.draw_mask(0.3)
-    dense, _ = load_pruned(made.weights, None, None, device="cpu")
+    dense = load_pruned(made.weights, None, None, device="cpu").model
     update = {
         name: np.where(kept, 1.25 * dense.get_parameter(name).detach().numpy(), 0).astype(np.float32)
         for name, kept in mask.items()
@@ -70,7 +71,7 @@ def test_update_mask_and_recalibration_are_in_the_exported_weights(workshop: Cal
     rows = made.evaluate(mask=True, recalibrated=True)
     folder = made.export(recalibrated=True, updated=True)
 
-    expected, _ = load_pruned(made.weights, made.mask, made.task, device="cpu")
+    expected = load_pruned(made.weights, made.mask, made.task, device="cpu").model
     model, card = load_exported(folder)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
@@ -80,7 +81,7 @@ def test_update_mask_and_recalibration_are_in_the_exported_weights(workshop: Cal
 
     head = {"colours": RidgeHead(made.ridge.weight, made.ridge.bias)}
     task = {"colours": map_tensors(made.task, kind="task")}
-    again = evaluate_tasks(model, task, head, alpha=1.0, mean=MEAN, std=STD, batch_size=8)
+    again = evaluate_tasks(model, task, head, PREPROCESSING, alpha=1.0, batch_size=8)
     assert [row["accuracy"] for row in again] == [row["accuracy"] for row in rows]
     # The evaluated model is laid out channels last, and this one as users get it: other kernels, other last bits.
     assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in rows], rel=1e-5)
@@ -123,7 +124,7 @@ def test_plain_timm_loads_it_in_a_fresh_process(
     )
     if form == "probe_colours":
         pixels, labels = made.split("test")
-        logits = outputs_of(model, to_batch(pixels, MEAN, STD).numpy())
+        logits = outputs_of(model, to_batch(pixels, PREPROCESSING).numpy())
         assert logits.shape[1] == 3
         assert (
             (logits.argmax(axis=1) == labels).mean() == rows[1]["accuracy"] == card["accuracies"][0]["probe"]

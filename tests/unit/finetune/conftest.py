@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from obtransfer.finetune.settings import FinetuneSettings
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 from torch import nn
 
@@ -79,4 +80,4 @@ def task():
 
 @pytest.fixture
 def norm():
-    return {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.25)}
+    return {"preprocessing": Preprocessing(8, 1.0, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))}

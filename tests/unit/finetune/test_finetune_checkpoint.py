@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from obtransfer.finetune.loop import FinetuneInterrupted, finetune
+from obtransfer.models.preprocessing import Preprocessing
 
 
 def state(net):
@@ -119,7 +120,7 @@ def test_checkpoint_of_another_run_is_told_and_not_used(
         "head": {"task": (weight, bias + 1e-3, pixels, labels)},
         "pixels": {"task": (weight, bias, pixels ^ 1, labels)},
         "labels": {"task": (weight, bias, pixels, labels[::-1].copy())},
-        "norm": {"mean": (0.5, 0.4, 0.31)},
+        "norm": {"preprocessing": Preprocessing(8, 1.0, "bilinear", (0.5, 0.4, 0.31), (0.2, 0.3, 0.25))},
     }[what]
     steps = []
     with pytest.warns(UserWarning, match="other settings, mask, seed, weights or data"):

@@ -6,6 +6,7 @@ import torch
 from obtransfer.errors import ObtransferError
 from obtransfer.finetune.epoch import squared_loss
 from obtransfer.finetune.loop import finetune
+from obtransfer.models.preprocessing import Preprocessing
 from torch import nn
 
 
@@ -49,7 +50,8 @@ def test_two_steps_by_hand(make_settings):
         weight, bias = (weight - rate * velocity) * keep, bias - rate * bias_velocity
     history = finetune(
         model, torch.from_numpy(head), torch.from_numpy(head_bias), pixels, labels,
-        mask={"fc.weight": keep}, settings=settings, seed=0, mean=[0.5] * 3, std=[0.25] * 3,
+        mask={"fc.weight": keep}, settings=settings, seed=0,
+        preprocessing=Preprocessing(1, 1.0, "bilinear", (0.5,) * 3, (0.25,) * 3),
     )  # fmt: skip
     np.testing.assert_allclose(model.fc.weight.detach().numpy(), weight, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model.fc.bias.detach().numpy(), bias, rtol=1e-5, atol=1e-6)
@@ -94,7 +96,8 @@ def test_surviving_weights_are_those_of_a_model_whose_removed_inputs_are_zero(ma
             model.fc.weight[:, 1] = 0.0
         finetune(
             model, torch.eye(2), torch.zeros(2), images, labels, mask={"fc.weight": np.array([keep, keep])},
-            settings=make_settings(batch_size=3), seed=1, mean=[128 / 255] * 3, std=[0.25] * 3,
+            settings=make_settings(batch_size=3), seed=1,
+            preprocessing=Preprocessing(1, 1.0, "bilinear", (128 / 255,) * 3, (0.25,) * 3),
         )  # fmt: skip
         models.append(model.fc.weight.detach().numpy())
     np.testing.assert_allclose(models[0], models[1], atol=1e-6)

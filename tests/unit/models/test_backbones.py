@@ -10,9 +10,14 @@ from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
 from obtransfer.models.load import load_backbone, load_strictly
 from obtransfer.models.mini import convert
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 from torch import nn
 
+METADATA = {
+    "backbone": "net.mine", "prunable": ["conv1.weight"], "input_size": 32, "crop": 0.9, "interpolation": "bicubic",
+    "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6],
+}  # fmt: skip
 RESNET = ["conv1.weight"] + [
     f"layer{stage}.0.{name}.weight" for stage in (1, 2, 3, 4) for name in ("conv1", "conv2", "downsample.0")
 ]
@@ -92,11 +97,14 @@ def test_backbone_artefact_round_trip(tmp_path: Path) -> None:
         model.bn1.running_mean.add_(1)
     tensors = {name: value.numpy() for name, value in model.state_dict().items()}
     write_tensors(
-        tmp_path / "backbone", tensors, kind="backbone", metadata={"architecture": "miniresnet", "mean": [0]}
+        tmp_path / "backbone", tensors, kind="backbone", metadata={**METADATA, "architecture": "miniresnet"}
     )
-    loaded, metadata = load_backbone(tmp_path / "backbone")
+    backbone = load_backbone(tmp_path / "backbone")
+    loaded = backbone.model
     assert not loaded.training
-    assert metadata["mean"] == [0]
+    assert backbone.preprocessing == Preprocessing(32, 0.9, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert backbone.prunable == ("conv1.weight",) and backbone.name == "net.mine"
+    assert backbone.metadata == {**METADATA, "architecture": "miniresnet"}
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     for name, value in loaded.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), tensors[name])
@@ -111,8 +119,10 @@ def test_loading_without_making_random_values_first_changes_nothing(
     torch.manual_seed(0)
     model = build(architecture)
     tensors = {name: value.numpy() for name, value in model.state_dict().items()}
-    write_tensors(tmp_path / "file", tensors, kind="backbone", metadata={"architecture": architecture})
-    loaded, _ = load_backbone(tmp_path / "file")
+    write_tensors(
+        tmp_path / "file", tensors, kind="backbone", metadata={**METADATA, "architecture": architecture}
+    )
+    loaded = load_backbone(tmp_path / "file").model
     assert not any(value.is_meta for value in (*loaded.parameters(), *loaded.buffers()))
     assert not any(module.training for module in loaded.modules())
     images = torch.randn(2, 3, 160, 160)
@@ -120,7 +130,7 @@ def test_loading_without_making_random_values_first_changes_nothing(
     before = next(loaded.parameters()).clone()
     with torch.no_grad():  # the tensors are the network's own: they can be changed, and the file is not
         next(loaded.parameters()).add_(1)
-    assert torch.equal(next(load_backbone(tmp_path / "file")[0].parameters()), before)
+    assert torch.equal(next(load_backbone(tmp_path / "file").model.parameters()), before)
 
 
 def test_what_no_file_holds_is_computed(tmp_path: Path) -> None:
@@ -130,7 +140,9 @@ def test_what_no_file_holds_is_computed(tmp_path: Path) -> None:
     unsaved = {name for name, _ in model.named_buffers()} - set(model.state_dict())
     assert unsaved
     tensors = {name: value.numpy() for name, value in model.state_dict().items()}
-    write_tensors(tmp_path / "file", tensors, kind="backbone", metadata={"architecture": "levit_128s"})
-    loaded, _ = load_backbone(tmp_path / "file")
+    write_tensors(
+        tmp_path / "file", tensors, kind="backbone", metadata={**METADATA, "architecture": "levit_128s"}
+    )
+    loaded = load_backbone(tmp_path / "file").model
     images = torch.randn(1, 3, 224, 224)
     assert torch.equal(loaded(images), model(images))

@@ -125,7 +125,8 @@ def test_the_hub_gives_either_format(
     server.files["/store"] = tmp_path / "published"
     sha256 = hashlib.sha256((tmp_path / "published").read_bytes()).hexdigest()
     server.redirections[f"/{hub}/resolve/main/{file}"] = ("/store", {"X-Linked-Etag": f'"{sha256}"'})
-    model, card = load_backbone(run(name))
+    backbone = load_backbone(run(name))
+    model, card = backbone.model, backbone.metadata
     for key, value in model.state_dict().items():
         assert torch.equal(value, weights[key].to(value.dtype)), key
     assert card["checkpoint"]["name"] == f"hub:{hub}/{file}"
@@ -158,7 +159,8 @@ def test_a_file_of_yours(small: dict[str, Tensor], server: Any, run: Run, tmp_pa
         "input_size": 96,
     }
     path = run("test_resnet.mine", config={"backbones": {"test_resnet.mine": entry}}, offline=True)
-    model, card = load_backbone(path)
+    backbone = load_backbone(path)
+    model, card = backbone.model, backbone.metadata
     assert all(torch.equal(value, small[name]) for name, value in model.state_dict().items())
     assert (card["input_size"], card["mean"], card["interpolation"]) == (96, [0.5, 0.5, 0.5], "bilinear")
     assert str(tmp_path) not in json.dumps(card)

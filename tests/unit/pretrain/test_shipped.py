@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from obtransfer.pretrain.loop import MEAN, STD
+from obtransfer.pretrain.loop import PREPROCESSING
 from obtransfer.pretrain.recipes import RECIPES
 from obtransfer.registry import BACKBONES
 
@@ -21,8 +21,8 @@ def test_file_card_and_registry_agree(name: str) -> None:
     assert hashlib.sha256(content).hexdigest() == card["sha256"] == entry.sha256
     assert len(content) == card["bytes"] < 2_000_000
     assert entry.address == f"file:resources/pretrained/{name}.safetensors"
-    assert tuple(card["mean"]) == entry.mean == MEAN
-    assert tuple(card["std"]) == entry.std == STD
+    assert tuple(card["mean"]) == entry.mean == PREPROCESSING.mean
+    assert tuple(card["std"]) == entry.std == PREPROCESSING.std
     assert card["mean_ridge_accuracy_pretraining_tasks"] >= LEAST_ACCURACY[card["pretraining"]]
     assert card["recipe"]["steps"] == card["spent"]["steps"] == RECIPES[name].steps
 

@@ -166,7 +166,7 @@ def test_export_writes_half_precision_and_a_card_of_the_written_file(
 
     measured: list[object] = []
 
-    def accuracies(model: object, mean: object, std: object) -> dict[str, float]:
+    def accuracies(model: object, preprocessing: object) -> dict[str, float]:
         measured.append(model)
         return dict.fromkeys(quality.glyphs.PRETRAINING_TASKS, 0.5) | {"hebrew": 1.0}
 

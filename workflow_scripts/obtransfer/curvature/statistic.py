@@ -14,6 +14,7 @@ from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
 from obtransfer.data.calibration import choose, share
 from obtransfer.data.pixels import batches, select
 from obtransfer.errors import ObtransferError
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.registry import ESTIMATORS, resolve
 from obtransfer.runtime.batch_size import BatchSize
 
@@ -33,8 +34,7 @@ class Calibration:
     positions: np.ndarray
     head_weight: np.ndarray
     head_bias: np.ndarray
-    mean: Sequence[float]
-    std: Sequence[float]
+    preprocessing: Preprocessing
     batch_size: int
     device: str
 
@@ -42,7 +42,7 @@ class Calibration:
         import torch
 
         size, device = self.batch_size, self.device
-        images = batches(self.pixels, mean=self.mean, std=self.std, batch_size=size, device=device)
+        images = batches(self.pixels, self.preprocessing, batch_size=size, device=device)
         for number, batch in enumerate(images):
             part = slice(number * size, (number + 1) * size)
             labels = torch.from_numpy(self.labels[part]).to(device)
@@ -52,7 +52,7 @@ class Calibration:
 def read_calibration(
     task_images: Path,
     head: Path,
-    card: Mapping[str, Any],
+    preprocessing: Preprocessing,
     *,
     num_examples: int,
     batch_size: int,
@@ -66,9 +66,7 @@ def read_calibration(
     chosen = share(choose(labels, num_examples, len(classifier["bias"]), seed), *part)
     weight, bias = (classifier[name].astype(np.float32) for name in ("weight", "bias"))
     labels = labels[chosen].astype(np.int64)
-    return Calibration(
-        pixels[chosen], labels, chosen, weight, bias, card["mean"], card["std"], batch_size, device
-    )
+    return Calibration(pixels[chosen], labels, chosen, weight, bias, preprocessing, batch_size, device)
 
 
 def parse_structure(word: str) -> tuple[str, int | Literal["row"]]:

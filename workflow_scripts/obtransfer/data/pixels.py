@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import torch
 
     from obtransfer.artifacts import Artifact
+    from obtransfer.models.preprocessing import Preprocessing
 
 
 def to_batch(
-    pixels: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
+    pixels: np.ndarray, preprocessing: Preprocessing, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
     """Normalised images: (pixels / 255 − mean) / std, channels first.
 
@@ -26,8 +27,7 @@ def to_batch(
 
     Args:
         pixels: uint8 [B, H, W, 3], not changed.
-        mean: one number per channel, in [0, 1].
-        std: one number per channel, in [0, 1].
+        preprocessing: of the backbone; only mean and std are read.
         device: where the batch goes.
 
     Returns:
@@ -36,14 +36,13 @@ def to_batch(
     Raises:
         ObtransferError: pixels of another type or shape.
     """
-    return _normalise(_as_bytes(pixels).to(device), mean, std)
+    return _normalise(_as_bytes(pixels).to(device), preprocessing)
 
 
 def batches(
     pixels: np.ndarray,
+    preprocessing: Preprocessing,
     *,
-    mean: Sequence[float],
-    std: Sequence[float],
     batch_size: int,
     device: torch.device | str = "cpu",
     ahead: bool | None = None,
@@ -52,8 +51,7 @@ def batches(
 
     Args:
         pixels: uint8 [N, H, W, 3], may be mapped from a file.
-        mean: as for `to_batch`.
-        std: likewise.
+        preprocessing: as for `to_batch`.
         batch_size: images a batch.
         device: where the batches go.
         ahead: whether a thread reads (and, for a GPU, pins) the next batch while this one is used; None for GPUs only.
@@ -63,7 +61,7 @@ def batches(
     parts = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
     on_gpu = torch.device(device).type == "cuda"
     if not (on_gpu if ahead is None else ahead):
-        yield from (to_batch(part, mean, std, device) for part in parts)
+        yield from (to_batch(part, preprocessing, device) for part in parts)
         return
 
     def read(part: np.ndarray) -> torch.Tensor:
@@ -75,7 +73,7 @@ def batches(
             present = following.pop().result()
             if part is not None:
                 following.append(pool.submit(read, part))
-            yield _normalise(present.to(device, non_blocking=True), mean, std)
+            yield _normalise(present.to(device, non_blocking=True), preprocessing)
 
 
 def _as_bytes(pixels: np.ndarray) -> torch.Tensor:
@@ -89,11 +87,12 @@ def _as_bytes(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(writable)
 
 
-def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def _normalise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
     import torch
 
-    centre, spread = (torch.tensor(n, dtype=torch.float32, device=pixels.device) for n in (mean, std))
-    return pixels.to(torch.float32).div_(255).sub_(centre).div_(spread).permute(0, 3, 1, 2)
+    numbers = (preprocessing.mean, preprocessing.std)
+    mean, std = (torch.tensor(n, dtype=torch.float32, device=pixels.device) for n in numbers)
+    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def select(artifact: Artifact, split: str) -> tuple[np.ndarray, np.ndarray]:

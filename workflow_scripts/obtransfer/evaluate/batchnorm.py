@@ -17,6 +17,7 @@ from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
 from obtransfer.evaluate.evaluation_mode import evaluation_mode
 from obtransfer.evaluate.features import Progress
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 
 Observe = Callable[[_BatchNorm, torch.Tensor], None]
@@ -35,9 +36,8 @@ def has_batchnorm(model: nn.Module) -> bool:
 def recalibrate_batchnorm(
     model: nn.Module,
     pixels: npt.NDArray[np.uint8],
+    preprocessing: Preprocessing,
     *,
-    mean: Sequence[float],
-    std: Sequence[float],
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
@@ -58,8 +58,7 @@ def recalibrate_batchnorm(
         model: changed in place, its BatchNorm running_mean and running_var only; train flags, num_batches_tracked
             and momentum stay. After an error some layers may have been set.
         pixels: [N, H, W, 3] uint8, N >= 2; never the test split.
-        mean: normalisation of the pixels, per channel.
-        std: likewise.
+        preprocessing: of the backbone, for the normalisation.
         batch_size: images a forward pass; None for all at once, or as many as fit.
         device: the model is moved there.
         progress: called as ``progress(layers_done, layers)``.
@@ -80,7 +79,7 @@ def recalibrate_batchnorm(
     names = {module: name for name, module in model.named_modules()}
     size = BatchSize(batch_size or len(pixels), "recalibrating BatchNorm")
     while True:
-        batched = partial(batches, pixels, mean=mean, std=std, batch_size=size.value, device=device)
+        batched = partial(batches, pixels, preprocessing, batch_size=size.value, device=device)
         try:
             _recalibrate(model, batched, size.value >= len(pixels), names, progress)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from torch import nn
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
 from obtransfer.evaluate.evaluation_mode import evaluation_mode
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 
 Progress = Callable[[int, int], None]
@@ -20,9 +21,8 @@ Progress = Callable[[int, int], None]
 def extract_features(
     model: nn.Module,
     pixels: npt.NDArray[np.uint8],
+    preprocessing: Preprocessing,
     *,
-    mean: Sequence[float],
-    std: Sequence[float],
     batch_size: int,
     device: torch.device | str = "cpu",
     mixed_precision: bool = False,
@@ -40,8 +40,7 @@ def extract_features(
     Args:
         model: images [B, 3, H, W] to features [B, D]; moved to `device`, else untouched.
         pixels: [N, H, W, 3] uint8, may be memory-mapped.
-        mean: of the normalisation, per channel, in units of pixel / 255.
-        std: likewise.
+        preprocessing: of the backbone, for the normalisation.
         batch_size: images a forward pass.
         device: where to compute.
         mixed_precision: matrix products and convolutions in bfloat16, which changes features by some thousandths.
@@ -64,7 +63,7 @@ def extract_features(
     with evaluation_mode(model), torch.inference_mode(), autocast:
         while done < len(pixels):
             try:
-                for batch in batches(pixels[done:], mean=mean, std=std, batch_size=size.value, device=device):
+                for batch in batches(pixels[done:], preprocessing, batch_size=size.value, device=device):
                     parts.append(_features(model, batch))
                     done += len(batch)
                     if progress is not None:

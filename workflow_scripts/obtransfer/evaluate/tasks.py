@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from obtransfer.evaluate.accuracy import Score
 from obtransfer.evaluate.features import Progress, extract_features
 from obtransfer.evaluate.probe import score_probe, score_zero_shot
 from obtransfer.heads.ridge import RidgeHead
+from obtransfer.models.preprocessing import Preprocessing
 
 Extract = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
@@ -25,10 +26,9 @@ def evaluate_tasks(
     model: nn.Module,
     tasks: Mapping[str, Artifact],
     heads: Mapping[str, RidgeHead],
+    preprocessing: Preprocessing,
     *,
     alpha: float,
-    mean: Sequence[float],
-    std: Sequence[float],
     batch_size: int,
     device: torch.device | str = "cpu",
     mixed_precision: bool = False,
@@ -46,9 +46,8 @@ def evaluate_tasks(
         model: the backbone, [B, 3, H, W] to [B, D]; moved to `device`, else untouched.
         tasks: name to "task" artefact (pixels, labels, split).
         heads: name to the head fitted on the dense backbone; every task needs one.
+        preprocessing: of the backbone, for the normalisation.
         alpha: ridge penalty of the probe.
-        mean: normalisation of the pixels, per channel.
-        std: likewise.
         batch_size: images a forward pass.
         device: where to compute the features.
         mixed_precision: of the features.
@@ -71,8 +70,7 @@ def evaluate_tasks(
         return extract_features(
             model,
             pixels,
-            mean=mean,
-            std=std,
+            preprocessing,
             batch_size=batch_size,
             device=device,
             mixed_precision=mixed_precision,

@@ -14,6 +14,7 @@ from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
 from obtransfer.evaluate.evaluation_mode import evaluation_mode
 from obtransfer.heads.ridge import RidgeHead
+from obtransfer.models.preprocessing import Preprocessing
 
 MAX_IMAGES = 64
 """Test images that are compared between PyTorch and ONNX."""
@@ -67,4 +68,4 @@ def same_choices(left: np.ndarray, right: np.ndarray, head: RidgeHead | None) ->
 
 def images_of(pixels: npt.NDArray[np.uint8], about: Mapping[str, Any]) -> torch.Tensor:
     """The compared images as the network reads them, [n, 3, S, S], channels first in memory as ONNX wants it."""
-    return to_batch(spread(pixels), about["mean"], about["std"]).contiguous()
+    return to_batch(spread(pixels), Preprocessing.read(about)).contiguous()

@@ -25,6 +25,7 @@ from obtransfer.export.load import KIND
 from obtransfer.heads.ridge import RidgeHead, fit_ridge
 from obtransfer.masks.packing import pack
 from obtransfer.masks.statistics import count_weights, density_by_layer
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 
 
@@ -164,8 +165,7 @@ def _outputs(model: nn.Module, pixels: np.ndarray, about: Mapping[str, Any], req
     return extract_features(
         model,
         pixels,
-        mean=about["mean"],
-        std=about["std"],
+        Preprocessing.read(about),
         batch_size=request.batch_size,
         device=request.device,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from obtransfer.finetune.augmentation import augment
 from obtransfer.finetune.checkpoint import Position
 from obtransfer.finetune.learning_rate import learning_rate
 from obtransfer.finetune.settings import FinetuneSettings
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 
 
@@ -36,8 +37,7 @@ class Run:
     head_bias: torch.Tensor
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.integer]
-    mean: Sequence[float]
-    std: Sequence[float]
+    preprocessing: Preprocessing
     settings: FinetuneSettings
     seed: int
     device: torch.device
@@ -147,7 +147,7 @@ def _accumulate(run: Run, chosen: npt.NDArray[np.int64], epoch: int) -> float:
 
 def _backward(run: Run, part: npt.NDArray[np.int64], epoch: int, batch_size: int) -> float:
     """Add the gradient of one part of a batch; its share of the mean loss."""
-    batch = to_batch(run.pixels[part], run.mean, run.std, run.device)
+    batch = to_batch(run.pixels[part], run.preprocessing, run.device)
     batch = augment(batch, run.settings.augmentation, run.seed, epoch, part)
     targets = torch.from_numpy(run.labels[part].astype(np.int64)).to(run.device)
     with _autocast(run):

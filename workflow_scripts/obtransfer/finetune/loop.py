@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from obtransfer.finetune.checkpoint import History, Mask, Position, fingerprint,
 from obtransfer.finetune.epoch import Run, train_epoch
 from obtransfer.finetune.settings import FinetuneSettings
 from obtransfer.masks.apply import hold
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 
 
@@ -33,8 +34,7 @@ def finetune(
     mask: Mask | None,
     settings: FinetuneSettings,
     seed: int,
-    mean: Sequence[float],
-    std: Sequence[float],
+    preprocessing: Preprocessing,
     checkpoint: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -62,8 +62,7 @@ def finetune(
         mask: name to bool array, True = keep, for every prunable parameter; None trains all (the dense control).
         settings: of the optimiser.
         seed: of the shuffling, and of dropout if the model has any; >= 0.
-        mean: normalisation of the pixels, per channel.
-        std: likewise.
+        preprocessing: of the backbone, for the normalisation.
         checkpoint: written after every epoch but the last and when asked to stop, and resumed from; the caller removes it
             once the result is safe.
         device: where to train.
@@ -91,7 +90,12 @@ def finetune(
         mask,
         {**model.state_dict(), "head weight": weight, "head bias": bias},
         {"pixels": pixels, "labels": labels},
-        {"seed": seed, "mean": list(mean), "std": list(std), "device": device.type},
+        {
+            "seed": seed,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "device": device.type,
+        },
     )
     optimizer = torch.optim.SGD(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
@@ -108,8 +112,7 @@ def finetune(
         head_bias=bias,
         pixels=pixels,
         labels=labels,
-        mean=mean,
-        std=std,
+        preprocessing=preprocessing,
         settings=settings,
         seed=seed,
         device=device,

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obtransfer.artifacts import read_tensors
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build, build_empty
+from obtransfer.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def load_backbone(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
-    """Network and metadata of a "backbone" artefact.
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded network and what goes with it.
+
+    Attributes:
+        model: images [B, 3, H, W] to features [B, D].
+        preprocessing: how the images are made and normalised.
+        prunable: names of the weights that may be removed, in the order of `model.named_parameters()`.
+        name: architecture.pretraining.
+        metadata: of its file.
+    """
+
+    model: nn.Module
+    preprocessing: Preprocessing
+    prunable: tuple[str, ...]
+    name: str
+    metadata: dict[str, Any]
+
+
+def load_backbone(path: Path | str) -> Backbone:
+    """A "backbone" artefact, its network in evaluation mode and all parameters with requires_grad.
 
     Args:
         path: the artefact.
-
-    Returns:
-        The network in evaluation mode, all parameters with requires_grad, and the artefact's metadata.
 
     Raises:
         ObtransferError: unreadable, or its tensors are not those of its architecture.
@@ -30,12 +48,14 @@ def load_backbone(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
 
     artifact = read_tensors(path, kind="backbone")
     tensors = {name: torch.from_numpy(array) for name, array in artifact.tensors.items()}
-    model = build_empty(artifact.metadata["architecture"])
+    metadata = artifact.metadata
+    model = build_empty(metadata["architecture"])
     load_strictly(model, tensors, str(path), assign=True)
     if _has_meta(model):  # what no file of weights holds must be computed
-        model = build(artifact.metadata["architecture"])
+        model = build(metadata["architecture"])
         load_strictly(model, tensors, str(path))
-    return model, artifact.metadata
+    preprocessing, prunable = Preprocessing.read(metadata), tuple(metadata["prunable"])
+    return Backbone(model, preprocessing, prunable, metadata["backbone"], metadata)
 
 
 def load_strictly(

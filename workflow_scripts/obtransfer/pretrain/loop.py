@@ -15,12 +15,14 @@ from torch import nn
 from obtransfer.artifacts import atomic_path
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.muon import Muon
 from obtransfer.pretrain.pool import Pool, sample
 from obtransfer.pretrain.recipes import Recipe
 
-MEAN, STD = (0.32, 0.32, 0.32), (0.22, 0.22, 0.22)  # of the glyph images, rounded
+PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.32, 0.32, 0.32), (0.22, 0.22, 0.22))
+"""Mean and standard deviation are those of the glyph images, rounded."""
 
 
 def train(
@@ -98,7 +100,7 @@ def _step(
         by_class=method.by_class,
         generator=generator,
     )
-    batches = [to_batch(view, MEAN, STD).to(memory_format=torch.channels_last) for view in views]
+    batches = [to_batch(view, PREPROCESSING).to(memory_format=torch.channels_last) for view in views]
     chance = torch.Generator().manual_seed(int(generator.integers(2**63)))
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from obtransfer.artifacts import atomic_path
-from obtransfer.pretrain.loop import MEAN, STD
+from obtransfer.pretrain.loop import PREPROCESSING
 from obtransfer.pretrain.quality import IMAGES_PER_CLASS, pretraining_mean, ridge_accuracies
 from obtransfer.pretrain.recipes import Recipe
 
@@ -57,7 +57,7 @@ def export(
     with atomic_path(path) as partial:
         save_file(state, partial, metadata={"format": "pt"})
         partial.chmod(0o644)
-    accuracies = ridge_accuracies(load(path), MEAN, STD)
+    accuracies = ridge_accuracies(load(path), PREPROCESSING)
     architecture, method = name.split(".")
     card = {
         "name": name,
@@ -65,9 +65,9 @@ def export(
         "pretraining": method,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,
-        "mean": MEAN,
-        "std": STD,
-        "input_size": 32,
+        "mean": PREPROCESSING.mean,
+        "std": PREPROCESSING.std,
+        "input_size": PREPROCESSING.input_size,
         "data": "glyphs of ten tasks rendered from matplotlib's fonts (obtransfer.data.glyphs.PRETRAINING_TASKS)",
         "views": VIEWS if method != "supervised" else "one rendering",
         "versions": {package: version(package) for package in ("torch", "timm", "numpy", "matplotlib")},

@@ -13,24 +13,22 @@ from obtransfer.data import glyphs
 from obtransfer.data.pixels import to_batch
 from obtransfer.data.splits import TaskImages, split_index
 from obtransfer.heads.ridge import fit_ridge
+from obtransfer.models.preprocessing import Preprocessing
 
 IMAGES_PER_CLASS = {"train": 40, "test": 50}
 
 
-def ridge_accuracies(
-    model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], *, seed: int = 0
-) -> dict[str, float]:
+def ridge_accuracies(model: nn.Module, preprocessing: Preprocessing, *, seed: int = 0) -> dict[str, float]:
     """Test accuracy in [0, 1] of a ridge head per task, fitted on the train split.
 
     Args:
         model: features [B, D]; put in evaluation mode for the while.
-        mean: per channel.
-        std: per channel.
+        preprocessing: of the backbone, for the normalisation.
         seed: of the tasks' images.
     """
     was_training = model.training
     model.eval()
-    accuracies = {name: _accuracy(model, images, mean, std) for name, images in _tasks(seed).items()}
+    accuracies = {name: _accuracy(model, images, preprocessing) for name, images in _tasks(seed).items()}
     model.train(was_training)
     return accuracies
 
@@ -49,16 +47,14 @@ def _tasks(seed: int) -> dict[str, TaskImages]:
 
 
 @torch.no_grad()
-def _features(
-    model: nn.Module, pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
-) -> np.ndarray:
-    parts = [model(to_batch(pixels[i : i + 256], mean, std)).numpy() for i in range(0, len(pixels), 256)]
+def _features(model: nn.Module, pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    parts = [model(to_batch(pixels[i : i + 256], preprocessing)).numpy() for i in range(0, len(pixels), 256)]
     return np.concatenate(parts)
 
 
-def _accuracy(model: nn.Module, images: TaskImages, mean: tuple[float, ...], std: tuple[float, ...]) -> float:
+def _accuracy(model: nn.Module, images: TaskImages, preprocessing: Preprocessing) -> float:
     fitted, scored = (images.split == split_index(name) for name in ("train", "test"))
-    features = _features(model, images.pixels, mean, std)
+    features = _features(model, images.pixels, preprocessing)
     head = fit_ridge(features[fitted], images.labels[fitted], len(images.classes))
     predicted = head.logits(features[scored]).argmax(axis=1)
     return float((predicted == images.labels[scored]).mean())

@@ -16,7 +16,7 @@ from obtransfer.errors import ObtransferError
 from obtransfer.models import build as builders
 from obtransfer.models.load import load_strictly
 from obtransfer.models.mini import convert
-from obtransfer.pretrain.loop import MEAN, STD, train
+from obtransfer.pretrain.loop import PREPROCESSING, train
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.pool import make_pool
 from obtransfer.pretrain.publish import export
@@ -63,7 +63,7 @@ def pretrain(
     def progress(done: int, loss: float) -> None:
         show(done, recipe.steps, f" loss {loss:.3f}")
         if evaluate_every and done % evaluate_every == 0:
-            accuracies = ridge_accuracies(method.backbone, MEAN, STD)
+            accuracies = ridge_accuracies(method.backbone, PREPROCESSING)
             texts = [f"{task} {value:.2f}" for task, value in accuracies.items()]
             print(
                 f"\n{name} step {done}: mean {pretraining_mean(accuracies):.4f}; {', '.join(texts)}",
