@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from criteria_tables import PAGE, with_tables
 from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
 from obtransfer.declare import REQUIRED
 from obtransfer.registry import CRITERIA
@@ -68,3 +69,8 @@ def test_only_a_seeded_criterion_depends_on_the_seed(name):
     criterion, given = CRITERIA[name], inputs(CRITERIA[name].needs)
     one, two = (criterion.scores(*given, options_of(name), seed).scores for seed in (0, 1))
     assert criterion.seeded is not all(np.array_equal(one[layer], two[layer]) for layer in SHAPES)
+
+
+def test_the_page_on_criteria_shows_the_registry():
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_tables(page) == page, "run workflow_scripts/tools/criteria_tables.py"

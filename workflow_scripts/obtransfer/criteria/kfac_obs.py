@@ -23,8 +23,8 @@ def kfac_obs(
     H ≈ A ⊗ Γ is the curvature of a layer, or of each group of a convolution. The damping is split between the
     factors: A_λ = A + π √λ I and Γ_λ = Γ + √λ / π I, π² = mean diag A / mean diag Γ. An eigenvalue-corrected
     statistic (`ekfac`) gives ½ w² / [Q (Λ + λ)⁻¹ Qᵀ]_jj, where λ is exact. A relative λ is in units of the
-    layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ. Trap: the split damping adds π √λ I ⊗ Γ
-    + √λ / π A ⊗ I besides λ, so that at one λ `kfac` scores higher than the same matrix does with exact
+    layer's mean diagonal of H: mean diag A · mean diag Γ, or mean Λ. Trap: besides λ, the split damping adds
+    π √λ I ⊗ Γ + √λ / π A ⊗ I, so that at one λ `kfac` scores higher than the same matrix does with exact
     damping, as in `obs`. Groups whose H is zero score ½ w² λ, the limit; the details list their layers.
 
     Source: Hassibi, Stork (1992), eq. 5, with the curvature and damping of Martens, Grosse, *Optimizing
