@@ -42,10 +42,10 @@ from common import (
     reset_peak,
 )
 from obtransfer.curvature.compute import compute_curvature
-from obtransfer.curvature.on_loan import on_loan
 from obtransfer.curvature.per_example.hooks import LayerHooks
 from obtransfer.curvature.per_example.layers import select_layers
 from obtransfer.curvature.plan import plan
+from obtransfer.models.contexts import evaluation_mode
 
 CASES: dict[str, dict[str, Any]] = {
     "ef diagonal": {"estimator": "empirical_fisher", "structure": "diagonal"},
@@ -93,7 +93,7 @@ def to_activations(problem: Problem, repeats: int, kind: str) -> list[float]:
     read, layers, times = clock(kind), select_layers(problem.model, None), []
     vector = torch.ones(len(problem.images), int(problem.model.num_features), device=DEVICE)
     weights = [module.weight for module in layers.values()]
-    with on_loan(problem.model, weights):
+    with evaluation_mode(problem.model, weights):
         for _ in range(repeats + 1):
             hooks = LayerHooks(layers, torch.float32, lambda *_: None)
             start = read()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from obtransfer.curvature.checks import fitting_head, known, some_examples
 from obtransfer.curvature.losses import Loss
-from obtransfer.curvature.on_loan import on_loan
 from obtransfer.errors import ObtransferError
+from obtransfer.models.contexts import evaluation_mode
 from obtransfer.registry import LOSSES, resolve
 
 Progress = Callable[[int], None]
@@ -53,7 +53,7 @@ def visit_losses(
     chosen: Loss = resolve(known(loss, LOSSES, "loss"))
     device = next(iter(weights.values())).device
     done = 0
-    with torch.inference_mode(False), torch.enable_grad(), on_loan(model, list(weights.values())):
+    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model, list(weights.values())):
         for images, labels, *_ in batches:
             if not len(images):
                 continue

@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.evaluation_mode import evaluation_mode
 from obtransfer.evaluate.features import Progress
+from obtransfer.models.contexts import evaluation_mode
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.evaluation_mode import evaluation_mode
+from obtransfer.models.contexts import evaluation_mode
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.evaluation_mode import evaluation_mode
 from obtransfer.heads.ridge import RidgeHead
+from obtransfer.models.contexts import evaluation_mode
 from obtransfer.models.preprocessing import Preprocessing
 
 MAX_IMAGES = 64

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from obtransfer.evaluate.evaluation_mode import evaluation_mode
+from obtransfer.models.contexts import evaluation_mode
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import nn
 
 from obtransfer.artifacts import atomic_path
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.evaluation_mode import evaluation_mode
+from obtransfer.models.contexts import evaluation_mode
 
 Float32Array = npt.NDArray[np.float32]
 INPUT, OUTPUT = "images", "outputs"

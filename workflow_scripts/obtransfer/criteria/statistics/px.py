@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from obtransfer.criteria.statistics.path_networks import Gates, Paths, refuse_what_has_no_paths
 from obtransfer.curvature.checks import finite, fitting_head, some_examples
-from obtransfer.curvature.on_loan import on_loan
 from obtransfer.curvature.weights import selected_weights
 from obtransfer.curvature.whole_loss import Progress, gradients
 from obtransfer.errors import ObtransferError
+from obtransfer.models.contexts import evaluation_mode
 
 _SMALL = 2.0**-40
 
@@ -72,7 +72,7 @@ def accumulate(
     """
     weights = selected_weights(model, parameters)
     device = next(iter(weights.values())).device
-    with torch.inference_mode(False), torch.no_grad(), on_loan(model, []):
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model, []):
         network = _Network(model, head_weight.to(device), head_bias.to(device))
         total, done = torch.zeros((), dtype=torch.float64, device=device), 0
         for images, *_ in batches:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from obtransfer.curvature.checks import finite
-from obtransfer.curvature.on_loan import on_loan
 from obtransfer.curvature.weights import selected_weights
 from obtransfer.curvature.whole_loss import Progress, gradients
 from obtransfer.errors import ObtransferError
+from obtransfer.models.contexts import evaluation_mode
 
 _MULTIPLIED = ("weight", "gamma", "scale")
 """In the last part of the names of parameters that multiply; others are added: biases, tokens, positions."""
@@ -69,7 +69,7 @@ def accumulate(
     weights = selected_weights(model, parameters)
     device = next(iter(weights.values())).device
     ones = torch.ones(1, *_shape(input_shape, batches), dtype=torch.float64, device=device)
-    with torch.inference_mode(False), torch.enable_grad(), on_loan(model, []):
+    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model, []):
         substitutes = _substitutes(model)
         # A weight of several names is substituted under its first one, for all of them.
         leaves = {name: substitutes[name].requires_grad_() for name in weights}

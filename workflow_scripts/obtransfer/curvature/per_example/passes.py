@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from obtransfer.curvature.checks import fitting_head
 from obtransfer.curvature.losses import Loss
-from obtransfer.curvature.on_loan import on_loan
 from obtransfer.curvature.outputs import Outputs, numbered
 from obtransfer.curvature.per_example.hooks import LayerHooks
 from obtransfer.curvature.per_example.operands import Operands
 from obtransfer.curvature.structures.base import Accumulator
+from obtransfer.models.contexts import evaluation_mode
 
 OutputVectors = Callable[[Outputs], Tensor]
 """Outputs of B examples -> [S, B, K]: what an estimator is."""
@@ -81,7 +81,7 @@ def go_through(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        on_loan(data.model, weights),
+        evaluation_mode(data.model, weights),
         closing(LayerHooks(layers, dtype, consume, prepare=prepare, inputs_once=inputs_once)) as hooks,
     ):
         for images, labels, indices in numbered(data.batches, data.first_index):
