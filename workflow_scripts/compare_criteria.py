@@ -6,10 +6,17 @@ from obtransfer.runtime.step import run_step
 
 
 def compare_criteria(summary: Path, table: Path, text: Path) -> None:
-    """Write `table` (CSV) and `text` (Markdown): criterion × sparsity × backbone with intervals."""
-    from obtransfer.report.criteria import write_criteria
+    """Write criterion × sparsity × backbone with intervals: `table` (CSV), and `text` (Markdown) made from it."""
+    from obtransfer.artifacts import atomic_path
+    from obtransfer.report.criteria_page import criteria_page
+    from obtransfer.report.criteria_table import criteria_table
+    from obtransfer.report.summary import read_summary
 
-    write_criteria(summary, table, text)
+    rows = criteria_table(read_summary(summary))
+    with atomic_path(table) as partial:
+        rows.to_csv(partial, index=False, lineterminator="\n")
+    with atomic_path(text) as partial:
+        partial.write_text(criteria_page(rows), encoding="utf-8")
 
 
 if "snakemake" in globals():

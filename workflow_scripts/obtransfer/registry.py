@@ -14,6 +14,7 @@ from obtransfer.declare import Registry
 
 if TYPE_CHECKING:
     from obtransfer.criteria.base import Criterion
+    from obtransfer.report.figures.base import ReportFigure
 
 Structure = Literal["diagonal", "block", "kfac", "ekfac", "per_weight"]
 
@@ -93,6 +94,18 @@ CRITERIA: Registry[Criterion] = Registry(
         "synflow",
         "px",
         "random",
+    ),
+)
+
+FIGURES: Registry[ReportFigure] = Registry(
+    "obtransfer.report.figures",
+    "FIGURE",
+    (
+        "accuracy_zero_shot",
+        "accuracy_probe",
+        "accuracy_recalibrated",
+        "tasks_pruned",
+        "tasks_finetuning_change",
     ),
 )
 

@@ -13,7 +13,7 @@ from obtransfer.report.aggregate import (
     transfer_accuracy,
     transfer_by_run,
 )
-from obtransfer.report.prepared import COLUMNS, percent, prepare, read_summary, series_order, sparsities
+from obtransfer.report.summary import COLUMNS, percent, prepare, read_summary, series_order, sparsities
 
 HEADER = ",".join(COLUMNS)
 
@@ -100,7 +100,7 @@ def test_reading_skips_a_card_and_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ObtransferError, match=r"missing: architecture, .*density"):
         read_summary(path)
     path.write_text(HEADER + "\n")
-    with pytest.raises(ObtransferError, match="no rows"):
+    with pytest.raises(ObtransferError, match="nothing was evaluated"):
         read_summary(path)
     with pytest.raises(ObtransferError, match="does not exist"):
         read_summary(tmp_path / "none.csv")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from obtransfer.registry import CRITERIA
-from obtransfer.report.prepared import criterion_rank
 from obtransfer.report.style import INK, series_styles
+from obtransfer.report.summary import criterion_rank
 
 # Machado, Oliveira and Fernandes (2009), severity 1; they act on linear RGB.
 VISION = {

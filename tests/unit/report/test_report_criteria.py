@@ -12,10 +12,11 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 import pytest
+from compare_criteria import compare_criteria
 from obtransfer.report.aggregate import source_accuracy, transfer_accuracy
-from obtransfer.report.criteria import COLUMNS, criteria_table, write_criteria
-from obtransfer.report.criteria_text import criteria_text
-from obtransfer.report.prepared import DENSE, prepare
+from obtransfer.report.criteria_page import criteria_page
+from obtransfer.report.criteria_table import COLUMNS, criteria_table
+from obtransfer.report.summary import DENSE, prepare
 
 TASKS = tuple("abcdefgh")
 INTERVALS = [f"{name}_{end}" for name in ("source", "transfer", "lead") for end in ("low", "high")]
@@ -143,7 +144,7 @@ def test_criteria_that_share_nothing_are_not_compared() -> None:
         .all(axis=None)
     )
     assert mini[["num_sources", "num_tasks"]].eq(0).all(axis=None)
-    text = criteria_text(table)
+    text = criteria_page(table)
     assert "mini.dino" not in text.split("Not compared")[0]
     assert "because no source, seed and task is shared by all criteria: mini.dino at 70 %." in text
 
@@ -157,7 +158,7 @@ def test_a_criterion_that_one_backbone_lacks_is_left_out_there_only() -> None:
     alone = table.iloc[2]
     assert alone[["lead", "lead_low", "lead_high", "probability_best"]].isna().all()
     assert alone[["transfer_low", "source_low"]].notna().all()
-    text = criteria_text(table)
+    text = criteria_page(table)
     assert "* 70 %: `px` is best on mini.dino (5.0 points over `obd`, 95 % interval 5.0 to 5.0); " in text
     assert "only one criterion on vit.dino." in text
 
@@ -167,7 +168,7 @@ def test_few_sources_or_tasks_give_no_interval(sizes: dict) -> None:
     table = criteria_table(make(lead_of(0.05, noise()), **sizes))
     assert table[[*INTERVALS, "probability_best"]].isna().all(axis=None)
     assert table["lead"].tolist() == [-0.05, 0.05]
-    text = criteria_text(table)
+    text = criteria_page(table)
     assert "**No interval is given:** that takes at least 2 sources and 3 unseen tasks." in text
     assert "nothing can be said, on mini.dino (`obs` 5.0 points over `obd`)" in text
     assert "±" not in text and text.count("**") == 2
@@ -181,11 +182,11 @@ def test_one_seed_is_said_and_seeds_widen_the_interval() -> None:
 
     one, three = make(accuracy, seeds=(1,)), make(accuracy, seeds=(0, 1, 2))
     assert by_criterion(one)["obs"]["lead_low"] == by_criterion(one)["obs"]["lead_high"] == 0.1
-    assert "the noise of seeds is in no interval" in criteria_text(criteria_table(one))
+    assert "the noise of seeds is in no interval" in criteria_page(criteria_table(one))
     row = by_criterion(three)["obs"]
     # The mean of three draws from {0, 1, 2}: below 1/3 in 1 of 27 cases (all 0), so 2.5 % is at 0.
     assert (row["lead"], row["lead_low"], row["lead_high"]) == (0.1, 0.0, 0.2)
-    assert "the noise of seeds is in no interval" not in criteria_text(criteria_table(three))
+    assert "the noise of seeds is in no interval" not in criteria_page(criteria_table(three))
 
 
 def test_criteria_that_read_no_data() -> None:
@@ -204,7 +205,7 @@ def test_ties_have_no_best() -> None:
     assert table["lead_over"].tolist() == ["obd", "magnitude", "magnitude"]
     assert table[["lead", "lead_low", "lead_high"]].eq(0).all(axis=None)
     assert table["probability_best"].tolist() == pytest.approx([1 / 3] * 3, abs=1e-6)
-    text = criteria_text(table)
+    text = criteria_page(table)
     assert (
         "no clear best on mini.dino (`magnitude` 0.00 points over `obd`, 95 % interval 0.00 to 0.00" in text
     )
@@ -225,7 +226,7 @@ def test_the_rest_of_the_run_is_in_the_table_only() -> None:
         ["recalibrate", "pruned", 0.5],
     ]  # fmt: skip
     assert table.loc[table["batchnorm"] == "recalibrate", "lead"].abs().tolist() == [0.2, 0.2]
-    text = criteria_text(table)
+    text = criteria_page(table)
     assert text.count("5.0 points over `obd`") == 4
     assert "20.0 points" not in text
     assert text.index("## Pruned\n") < text.index("## Pruned, then fine-tuned on the source\n")
@@ -235,7 +236,7 @@ def test_allocations_are_compared_within_themselves() -> None:
     gains = {"global": 0.05, "uniform": -0.05}
     parts = [make(lead_of(gain, noise()), allocation=name) for name, gain in gains.items()]
     summary = prepare(pd.concat(parts, ignore_index=True).drop_duplicates())
-    text = criteria_text(criteria_table(summary))
+    text = criteria_page(criteria_table(summary))
     for best, place in (("obs", "global"), ("obd", "uniform")):
         assert f"`{best}` is best on mini.dino, {place} (5.0 points" in text
     assert "| obs, uniform |" in text
@@ -245,7 +246,7 @@ def test_page_of_a_small_run(tmp_path: Path) -> None:
     base = lead_of(0.05, lambda c, s, e, t: 0.5)
     summary, text = tmp_path / "summary.csv", tmp_path / "page" / "criteria.md"
     make(lambda c, s, e, t: 0.9 if c == DENSE else base(c, s, e, t)).to_csv(summary, index=False)
-    write_criteria(summary, tmp_path / "criteria.csv", text)
+    compare_criteria(summary, tmp_path / "criteria.csv", text)
     lines = text.read_text().splitlines()
     assert lines[lines.index("## Pruned") + 2 :] == [
         "| backbone  | criterion |                        70 % |",
@@ -269,7 +270,7 @@ def test_equal_rows_in_any_order_give_equal_files(tmp_path: Path) -> None:
     summary = make(noise(4), ("random", "magnitude", "obs_block64", "obs"), sparsities=(0.5, 0.9))
     for name, rows in (("one", summary), ("two", summary.sample(frac=1, random_state=1))):
         rows.to_csv(tmp_path / f"{name}.csv", index=False)
-        write_criteria(tmp_path / f"{name}.csv", tmp_path / name / "t.csv", tmp_path / name / "t.md")
+        compare_criteria(tmp_path / f"{name}.csv", tmp_path / name / "t.csv", tmp_path / name / "t.md")
     assert (tmp_path / "one/t.csv").read_bytes() == (tmp_path / "two/t.csv").read_bytes()
     assert (tmp_path / "one/t.md").read_bytes() == (tmp_path / "two/t.md").read_bytes()
     assert pd.read_csv(tmp_path / "one/t.csv")["criterion"].tolist() == 2 * [

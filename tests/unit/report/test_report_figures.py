@@ -9,12 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from obtransfer.registry import FIGURES
 from obtransfer.report.aggregate import task_accuracy
-from obtransfer.report.figures import FIGURES, draw_all, figure_files
+from obtransfer.report.figures.base import draw_all
 from obtransfer.report.heat_map import cell_text
-from obtransfer.report.heat_map_values import task_grid
-from obtransfer.report.prepared import prepare, read_summary
+from obtransfer.report.heat_map_values import heat_map_values
 from obtransfer.report.style import plot_settings, save, series_styles
+from obtransfer.report.summary import prepare, read_summary
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def labels(axes: object) -> list[str]:
 
 
 def test_lines_per_panel_and_reference_levels(make_summary) -> None:
-    figure = FIGURES["accuracy_zero_shot"](prepare(make_summary()))
+    figure = FIGURES["accuracy_zero_shot"].finish(prepare(make_summary()))
     assert len(figure.axes) == 8
     transfer, source = figure.axes[0], figure.axes[2]
     for criterion in ("magnitude", "obd", "obs", "random"):
@@ -82,10 +83,10 @@ def test_lines_per_panel_and_reference_levels(make_summary) -> None:
 
 def test_recalibration_shows_backbones_that_have_it(make_summary) -> None:
     summary = prepare(make_summary())
-    figure = FIGURES["accuracy_recalibrated"](summary)
+    figure = FIGURES["accuracy_recalibrated"].finish(summary)
     titles = {axes.get_title() for axes in figure.axes} - {""}
     assert titles == {"miniresnet, dino", "miniresnet, supervised"}
-    empty = FIGURES["accuracy_recalibrated"](summary[summary["batchnorm"] == "keep"])
+    empty = FIGURES["accuracy_recalibrated"].finish(summary[summary["batchnorm"] == "keep"])
     assert not empty.axes
     assert "no such rows" in empty.texts[0].get_text()
 
@@ -104,11 +105,11 @@ def test_recalibration_shows_backbones_that_have_it(make_summary) -> None:
     ids=["one of everything", "no fine-tuning", "ten criteria"],
 )
 def test_odd_runs_are_drawn_without_overlap(make_summary, name: str, case: dict) -> None:
-    assert_no_overlap(FIGURES[name](prepare(make_summary(**case))))
+    assert_no_overlap(FIGURES[name].finish(prepare(make_summary(**case))))
 
 
 def test_missing_unseen_tasks_and_fine_tuning_are_said(make_summary) -> None:
-    figure = FIGURES["accuracy_zero_shot"](
+    figure = FIGURES["accuracy_zero_shot"].finish(
         prepare(make_summary(["mini.dino"], tasks=("upper",), stages=("pruned",)))
     )
     assert [text.get_text() for text in figure.axes[0].texts] == ["no unseen tasks in this run"]
@@ -120,12 +121,12 @@ def test_missing_unseen_tasks_and_fine_tuning_are_said(make_summary) -> None:
 
 def test_heat_map_rows_columns_and_values(make_summary) -> None:
     summary = prepare(make_summary(["mini.dino"], tasks=("hebrew", "upper", "lower")))
-    grid = task_grid(task_accuracy(summary[(summary["stage"] != "finetuned")]), ["obs", "obd"])
+    grid = heat_map_values(task_accuracy(summary[(summary["stage"] != "finetuned")]), ["obs", "obd"])
     assert grid.rows == ["upper (source)", "lower", "hebrew †"]
     assert grid.columns == ["0", "50", "70", "90", "50", "70", "90"]
     assert grid.values[0, 0] == pytest.approx(90)
     assert grid.values[1, 2] == pytest.approx(88 * 0.9**0.7)
-    figure = FIGURES["tasks_finetuning_change"](summary)
+    figure = FIGURES["tasks_finetuning_change"].finish(summary)
     printed = {text.get_text() for text in figure.axes[0].texts}
     assert printed == {"5", "1"}
     mesh = figure.axes[0].collections[0]
@@ -154,8 +155,8 @@ def test_files_are_complete_and_deterministic(make_summary, tmp_path: Path) -> N
         table, index=False
     )
     first = draw_all(table, tmp_path / "one")
-    assert first == figure_files(tmp_path / "one")
+    assert [path.name for path in first] == [f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
     assert sorted(first) == sorted((tmp_path / "one").iterdir())
     for name in ("accuracy_zero_shot", "tasks_pruned"):
-        for again in save(FIGURES[name](read_summary(table)), tmp_path / "two", name):
+        for again in save(FIGURES[name].finish(read_summary(table)), tmp_path / "two", name):
             assert again.read_bytes() == (tmp_path / "one" / again.name).read_bytes(), again.name

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from obtransfer.report import figures
-from obtransfer.report.criteria import write_criteria
-from obtransfer.report.prepared import FITTED_ON_TEST, prepare
-from obtransfer.report.table import source_table
-from obtransfer.report.text import closing_text
+from compare_criteria import compare_criteria
+from obtransfer.registry import FIGURES
+from obtransfer.report.accuracy_table import accuracy_table
+from obtransfer.report.aggregate import source_accuracy
+from obtransfer.report.closing_text import closing_text
+from obtransfer.report.figures import base
+from obtransfer.report.summary import FITTED_ON_TEST, prepare
 
 
 @pytest.mark.parametrize("fit_split", ["train", "test"])
@@ -19,18 +21,18 @@ def test_the_protocol_is_in_the_text_the_figures_and_the_criteria(
     small = {"criteria": ("obd", "obs"), "sparsities": (0.5,), "tasks": ("upper", "lower")}
     summary = make_summary(["mini.dino"], fit_split=fit_split, **small)
     summary.to_csv(tmp_path / "summary.csv", index=False)
-    assert (FITTED_ON_TEST in closing_text(summary)) == labelled
+    assert (FITTED_ON_TEST in closing_text(prepare(summary))) == labelled
 
-    write_criteria(tmp_path / "summary.csv", tmp_path / "criteria.csv", tmp_path / "criteria.md")
+    compare_criteria(tmp_path / "summary.csv", tmp_path / "criteria.csv", tmp_path / "criteria.md")
     assert (FITTED_ON_TEST in (tmp_path / "criteria.md").read_text()) == labelled
     assert set(pd.read_csv(tmp_path / "criteria.csv")["fit_split"]) == {fit_split}
 
     titles: dict[str, str] = {}
     monkeypatch.setattr(
-        figures, "save", lambda figure, _, name: titles.update({name: figure.get_suptitle()}) or []
+        base, "save", lambda figure, _, name: titles.update({name: figure.get_suptitle()}) or []
     )
-    figures.draw_all(tmp_path / "summary.csv", tmp_path)
-    assert titles.keys() == figures.FIGURES.keys()
+    base.draw_all(tmp_path / "summary.csv", tmp_path)
+    assert set(titles) == set(FIGURES)
     for name, title in titles.items():
         said = " ".join(title.split()).endswith(FITTED_ON_TEST)
         assert said == (labelled and name != "accuracy_probe"), name
@@ -40,7 +42,7 @@ def test_chance_is_that_of_each_role(make_summary) -> None:
     rows = make_summary(["mini.dino"], tasks=("upper", "lower", "digits"), sources=("upper",))
     rows.loc[rows["task"] == "upper", "num_classes"] = 4
     rows.loc[rows["task"] == "lower", "num_classes"] = 5
-    figure = figures.FIGURES["accuracy_zero_shot"](prepare(rows))
+    figure = FIGURES["accuracy_zero_shot"].finish(prepare(rows))
     levels = [
         next(line.get_ydata()[0] for line in axes.get_lines() if line.get_label() == "chance")
         for axes in figure.axes
@@ -50,11 +52,10 @@ def test_chance_is_that_of_each_role(make_summary) -> None:
 
 
 def test_one_task_alone_gives_its_own_curve(make_summary) -> None:
-    rows = make_summary(["mini.dino"], criteria=("obs",), sparsities=(0.5,), tasks=("upper",))
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in source_table(rows).splitlines()
-    ]
+    rows = prepare(make_summary(["mini.dino"], criteria=("obs",), sparsities=(0.5,), tasks=("upper",)))
+    table = accuracy_table(rows, source_accuracy)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert cells[2] == ["mini.dino", "obs", "90.0 → 95.0", "85.4 → 90.4"]
-    assert source_table(rows) in closing_text(rows)
+    assert table in closing_text(rows)
     dense = rows[rows["criterion"] == "dense"]
     assert "no pruned model" in closing_text(dense)

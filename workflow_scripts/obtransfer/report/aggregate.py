@@ -1,26 +1,23 @@
-"""Means over tasks, sources and seeds of `results/summary.csv`: each function takes and gives a DataFrame.
+"""Means over tasks, sources and seeds of a prepared summary.
 
-One *run* is one (source, seed). Transfer accuracy of a run is the mean over its unseen tasks (`is_source` False), every
-task counting the same; runs are then averaged, every run counting the same. Accuracies stay in [0, 1] here.
+One *run* is one (source, seed). Transfer accuracy of a run is the mean over its unseen tasks (`is_source` False), each
+with the same weight. Runs are then averaged, each with the same weight. Accuracies stay in [0, 1] here.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
-BACKBONE = ["backbone", "architecture", "pretraining"]
-SETTING = [*BACKBONE, "criterion", "allocation", "series", "sparsity", "stage", "batchnorm", "head"]
-RUN = ["source", "seed"]
+from obtransfer.report.summary import BACKBONE, RUN
+
+SETTING = [
+    "backbone", *BACKBONE, "criterion", "allocation", "series", "sparsity", "stage", "batchnorm", "head",
+]  # fmt: skip
 
 
 def transfer_by_run(summary: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over the unseen tasks: one row per setting, source and seed, with `accuracy`, `num_tasks`."""
     return _by_run(summary[~summary["is_source"]])
-
-
-def source_by_run(summary: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy on the source task: one row per setting, source and seed, with `accuracy`, `num_tasks` (1)."""
-    return _by_run(summary[summary["is_source"]])
 
 
 def task_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
@@ -31,7 +28,8 @@ def task_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
 def transfer_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over unseen tasks with its spread *over tasks*, one row per setting.
 
-    The spread is taken over the tasks' own means, so it holds no noise of sources or seeds that averages out.
+    The spread is that of the tasks' means over runs, so differences between sources or seeds that average out are not
+    part of it.
 
     Returns:
         `mean`, `std` (n − 1; NaN for one task), `minimum`, `lower` and `upper` (quartiles), `maximum`, `num_tasks`,
@@ -53,7 +51,7 @@ def transfer_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
 
 def source_accuracy(summary: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy on the source task, one row per setting: `mean`, `num_runs`."""
-    return _over_runs(source_by_run(summary)).reset_index()
+    return _over_runs(_by_run(summary[summary["is_source"]])).reset_index()
 
 
 def fine_tuning_change(tasks: pd.DataFrame) -> pd.DataFrame:

@@ -1,19 +1,21 @@
-"""One cell per task and pruned model: which tasks lose first, and which ones fine-tuning helps or hurts."""
+"""Heat maps with one cell per task and pruned model: which tasks lose first, and which ones fine-tuning helps or hurts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from obtransfer.report.colours import Colours
-from obtransfer.report.heat_map_values import Grid, task_grid
-from obtransfer.report.prepared import series_order
-from obtransfer.report.style import add_title, message_figure
+from obtransfer.report.heat_map_values import HeatMapValues, heat_map_values
+from obtransfer.report.style import GREY, INK
+from obtransfer.report.summary import series_order
 
 _CELL_IN = (0.27, 0.22)
 _LABELS_IN = 1.25
@@ -23,7 +25,37 @@ _LETTER_IN = 0.068
 _BAR_IN = 3.6
 
 
-def heat_maps(rows: pd.DataFrame, *, title: str, colours: Colours) -> Figure:
+@dataclass(frozen=True)
+class Colours:
+    """A colour map with its limits in per cent (points for a difference) and the label of its colour bar."""
+
+    name: str
+    low: float
+    high: float
+    label: str
+
+    def norm(self) -> Normalize:
+        """Values to [0, 1]."""
+        return Normalize(self.low, self.high)
+
+    def inks(self, values: np.ndarray) -> np.ndarray:
+        """The colour of text that is readable on each cell."""
+        fills = colormaps[self.name](self.norm()(np.nan_to_num(values)))
+        luminance = fills[..., :3] @ np.array([0.299, 0.587, 0.114])
+        return np.where(np.isnan(values), GREY, np.where(luminance < 0.5, "white", INK))
+
+
+ACCURACY = Colours("cividis", 0.0, 100.0, "accuracy (%)")
+
+
+def change_colours(rows: pd.DataFrame) -> Colours:
+    """Red for a loss, blue for a gain, pale at 0; symmetric, up to the largest change (at least one point)."""
+    largest = 100 * float(rows["accuracy"].abs().max()) if len(rows) else 0.0
+    limit = float(max(1.0, np.ceil(round(largest, 6))))
+    return Colours("RdBu", -limit, limit, "change (points): blue is gained, red is lost")
+
+
+def heat_maps(rows: pd.DataFrame, colours: Colours) -> Figure | None:
     """Draw one panel per backbone: tasks down (the source first), the unpruned model and the pruned ones across.
 
     Values are printed, rounded to whole points, where cells are wide enough.
@@ -31,13 +63,15 @@ def heat_maps(rows: pd.DataFrame, *, title: str, colours: Colours) -> Figure:
     Args:
         rows: rows of `task_accuracy` (or of `fine_tuning_change`) of one head, stage and BatchNorm treatment, with the
             dense row if there is one; `accuracy` in [0, 1], or a difference.
-        title: of the whole figure.
         colours: how 100 × `accuracy` is painted.
+
+    Returns:
+        The figure without a title; None without rows of pruned models.
     """
     order = series_order(rows)
     if not order:
-        return message_figure(f"{title}:\nno such rows in this run.")
-    grids = {str(name): task_grid(part, order) for name, part in rows.groupby("backbone", sort=False)}
+        return None
+    grids = {str(name): heat_map_values(part, order) for name, part in rows.groupby("backbone", sort=False)}
     cell = min(_CELL_IN[0], (_PAGE_IN - _LABELS_IN) / max(grid.lefts()[-1] + 1 for grid in grids.values()))
     width = cell * max(grid.lefts()[-1] + 1 for grid in grids.values()) + _LABELS_IN
     columns = min(rows["pretraining"].nunique(), max(1, int(_PAGE_IN / width)))
@@ -57,12 +91,11 @@ def heat_maps(rows: pd.DataFrame, *, title: str, colours: Colours) -> Figure:
     share = min(0.8, _BAR_IN / figure.get_figwidth())
     bar = figure.colorbar(scale, ax=panels, label=colours.label, location="top", shrink=share, aspect=25)
     bar.outline.set_visible(False)
-    add_title(figure, title)
     figure.supxlabel(_caption(grids), fontsize=9)
     return figure
 
 
-def _draw(axes: Axes, grid: Grid, colours: Colours, *, printed: bool) -> None:
+def _draw(axes: Axes, grid: HeatMapValues, colours: Colours, *, printed: bool) -> None:
     lefts, tops = grid.lefts(), grid.tops()
     x, y = _spread(lefts), _spread(tops)
     mesh = np.full((len(y) - 1, len(x) - 1), np.nan)
@@ -89,7 +122,7 @@ def cell_text(value: float) -> str:
     return f"{round(value) or 0:d}".replace("-", "−")
 
 
-def _collide(grid: Grid, cell: float) -> bool:
+def _collide(grid: HeatMapValues, cell: float) -> bool:
     """Whether the criteria's names, written across, would touch (`cell`: width of a column in inches)."""
     return any(
         _LETTER_IN * (len(left) + len(right)) / 2 + 0.08 > cell * (right_middle - left_middle)
@@ -97,7 +130,7 @@ def _collide(grid: Grid, cell: float) -> bool:
     )
 
 
-def _label(axes: Axes, grid: Grid, *, upright: bool) -> None:
+def _label(axes: Axes, grid: HeatMapValues, *, upright: bool) -> None:
     lefts, tops = grid.lefts(), grid.tops()
     axes.set_xlim(0, lefts[-1] + 1)
     axes.set_ylim(tops[-1] + 1, 0)
@@ -115,7 +148,7 @@ def _label(axes: Axes, grid: Grid, *, upright: bool) -> None:
         label.set_fontweight("bold" if group == 0 else "normal")
 
 
-def _caption(grids: dict[str, Grid]) -> str:
+def _caption(grids: dict[str, HeatMapValues]) -> str:
     groups = {group for grid in grids.values() for group in grid.row_groups}
     notes = ["across: sparsity (% of weights removed)"]
     if groups <= {0}:

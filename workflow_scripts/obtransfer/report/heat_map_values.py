@@ -9,13 +9,13 @@ from itertools import groupby, pairwise
 import numpy as np
 import pandas as pd
 
-from obtransfer.report.prepared import DENSE, UNSEEN_IN_PRETRAINING, percent
+from obtransfer.report.summary import DENSE, UNSEEN_IN_PRETRAINING, percent
 
 GAP = 0.35
 
 
 @dataclass(frozen=True)
-class Grid:
+class HeatMapValues:
     """Values of one backbone, with their labels.
 
     Attributes:
@@ -47,7 +47,7 @@ class Grid:
         return [(name, float(lefts[0] + lefts[-1] + 1) / 2) for name, lefts in groups]
 
 
-def task_grid(rows: pd.DataFrame, series: Sequence[str]) -> Grid:
+def heat_map_values(rows: pd.DataFrame, series: Sequence[str]) -> HeatMapValues:
     """Arrange the rows of one backbone (of `task_accuracy` or `fine_tuning_change`, one stage, head and BatchNorm).
 
     The source comes first (the mean of the source tasks, when there are several); the tasks that no pre-training saw
@@ -65,7 +65,7 @@ def task_grid(rows: pd.DataFrame, series: Sequence[str]) -> Grid:
     present = set(rows["series"])
     removed = sorted(float(q) for q in rows.loc[rows["criterion"] != DENSE, "sparsity"].unique())
     cells += [(name, sparsity) for name in series if name in present for sparsity in removed]
-    return Grid(
+    return HeatMapValues(
         values=np.array([_values(lines[index], cells) for index in kept]).reshape(len(kept), len(cells)),
         rows=[labels[index] for index in kept],
         row_groups=[groups[index] for index in kept],

@@ -10,20 +10,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from obtransfer.report.aggregate import source_accuracy, transfer_accuracy
-from obtransfer.report.legend import add_legend
-from obtransfer.report.panel import Scene, draw_panel
-from obtransfer.report.prepared import percent, series_order, sparsities
-from obtransfer.report.style import Variant, add_title, message_figure, series_styles
+from obtransfer.report.legend import PanelStyle, Variant, add_legend
+from obtransfer.report.style import CHANCE_LINE, GREY, INK, SeriesStyle, series_styles
+from obtransfer.report.summary import DENSE, percent, series_order, sparsities
 
+PRUNED = Variant("pruned", "pruned", "keep", band=True)
+FINETUNED = Variant(
+    "pruned + fine-tuned", "finetuned", "keep", "--", filled=False,
+    control_stage="finetuned", control_label="dense + fine-tuned",
+)  # fmt: skip
+UNSEEN, SOURCE = "unseen tasks", "source task"
 _PANEL_IN = (3.1, 2.1)
 _TICK_IN = 0.27
 _MOST_BANDS = 5
-UNSEEN, SOURCE = "unseen tasks", "source task"
 
 
 def accuracy_against_sparsity(
-    summary: pd.DataFrame, *, title: str, head: str, variants: Sequence[Variant]
-) -> Figure:
+    summary: pd.DataFrame, *, head: str, variants: Sequence[Variant]
+) -> Figure | None:
     """Draw accuracy (per cent) against sparsity (per cent), every panel on the same axes.
 
     Rows of panels: for every architecture the mean of the unseen tasks, then the source task; columns: pretrainings.
@@ -32,42 +36,102 @@ def accuracy_against_sparsity(
 
     Args:
         summary: prepared rows.
-        title: of the whole figure.
         head: "zero_shot" or "probe".
         variants: what the line styles stand for; backbones without rows of the first are left out.
+
+    Returns:
+        The figure without a title; None where no backbone is left.
     """
-    shown = _shown(summary, head, variants)
+    shown = _shown(summary, head, variants[0])
     if shown.empty:
-        return message_figure(f"{title}:\nno such rows in this run.")
-    variants = [_present(variant, shown) for variant in variants if not variant.rows(shown).empty]
+        return None
     architectures = list(dict.fromkeys(shown["architecture"]))
     pretrainings = list(dict.fromkeys(shown["pretraining"]))
     removed = sparsities(shown)
-    styles = series_styles(series_order(summary))
-    bands = bool((~shown["is_source"]).any()) and len(styles) <= _MOST_BANDS
-    scene = Scene(variants, styles, _chance(shown), _dense_x(removed), bands)
+    style = _panel_style(shown, series_styles(series_order(summary)), variants)
     rows, columns = 2 * len(architectures), len(pretrainings)
     figure = Figure(figsize=(_PANEL_IN[0] * columns + 1, _PANEL_IN[1] * rows + 0.9), layout="constrained")
-    add_legend(figure, styles, variants, chance=scene.chance, bands=bands)
+    add_legend(figure, style)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     roles = [(UNSEEN, transfer_accuracy(shown)), (SOURCE, source_accuracy(shown))]
     for row in range(rows):
         role, table = roles[row % 2]
         for panel, pretraining in zip(axes[row], pretrainings, strict=True):
             backbone = f"{architectures[row // 2]}.{pretraining}"
-            draw_panel(panel, table[table["backbone"] == backbone], scene, role)
+            draw_panel(panel, table[table["backbone"] == backbone], style, role)
             if row % 2 == 0:
                 panel.set_title(f"{architectures[row // 2]}, {pretraining}", fontweight="bold")
         axes[row, 0].set_ylabel(f"{role}\naccuracy (%)".replace("unseen", "mean of unseen"))
-    _finish_axes(axes[-1], removed, scene.dense_x, (figure.get_figwidth() - 1) / columns)
-    add_title(figure, title)
+    _finish_axes(axes[-1], removed, style.dense_x, (figure.get_figwidth() - 1) / columns)
     return figure
 
 
-def _shown(summary: pd.DataFrame, head: str, variants: Sequence[Variant]) -> pd.DataFrame:
+def draw_panel(axes: Axes, rows: pd.DataFrame, style: PanelStyle, role: str) -> None:
+    """Draw lines, bands, the dense and the chance level of one backbone and role (`UNSEEN` or `SOURCE`).
+
+    Args:
+        axes: changed; in per cent both ways.
+        rows: of `transfer_accuracy` or `source_accuracy`; without any the panel says so.
+        style: what the figure's panels share.
+        role: whose accuracy it is.
+    """
+    axes.set_axisbelow(True)
+    axes.grid(True)
+    axes.axhline(style.chance[role], color=GREY, linewidth=1, linestyle=CHANCE_LINE, label="chance")
+    if rows.empty:
+        axes.text(
+            0.5, 0.4, f"no {role} in this run", transform=axes.transAxes, ha="center", va="center", color=GREY
+        )
+    for variant in style.variants:
+        chosen = variant.rows(rows)
+        for name, look in style.styles.items():
+            series = chosen[chosen["series"] == name].sort_values("sparsity")
+            if not series.empty:
+                _draw_series(axes, series, variant, look, band=style.bands and variant.band)
+    dense = rows[(rows["stage"] == DENSE) & (rows["batchnorm"] == "keep")]
+    for level in 100 * dense["mean"]:
+        axes.axhline(level, color=INK, linewidth=1, label="dense", zorder=1.5)
+    for variant in style.variants:
+        for level in 100 * variant.control(rows)["mean"]:
+            axes.plot(
+                [style.dense_x], [level], variant.control_marker, color=INK, markerfacecolor="white",
+                label=variant.control_label,
+            )  # fmt: skip
+
+
+def _draw_series(axes: Axes, rows: pd.DataFrame, variant: Variant, look: SeriesStyle, *, band: bool) -> None:
+    x = 100 * rows["sparsity"]
+    axes.plot(
+        x, 100 * rows["mean"], color=look.color, marker=look.marker, linestyle=variant.linestyle, zorder=3,
+        markerfacecolor=look.color if variant.filled else "white",
+        label=f"{rows['series'].iloc[0]} / {variant.label}",
+    )  # fmt: skip
+    if band and "lower" in rows:
+        low, high = 100 * rows["lower"], 100 * rows["upper"]
+        axes.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
+
+
+def _shown(summary: pd.DataFrame, head: str, first: Variant) -> pd.DataFrame:
     rows = summary[summary["head"] == head]
-    first = rows[(rows["stage"] == variants[0].stage) & (rows["batchnorm"] == variants[0].batchnorm)]
-    return rows[rows["backbone"].isin(first["backbone"])]
+    chosen = rows[(rows["stage"] == first.stage) & (rows["batchnorm"] == first.batchnorm)]
+    return rows[rows["backbone"].isin(chosen["backbone"])]
+
+
+def _panel_style(
+    shown: pd.DataFrame, styles: dict[str, SeriesStyle], variants: Sequence[Variant]
+) -> PanelStyle:
+    """Variants that the run lacks are left out. A band for each of many criteria would hide the others."""
+    removed = sparsities(shown)
+    # The unpruned model's own place is left of the first sparsity, whatever lies between.
+    dense_x = 100 * removed[0] - max(8.0, 18 * (removed[-1] - removed[0]))
+    bands = bool((~shown["is_source"]).any()) and len(styles) <= _MOST_BANDS
+    present = [_present(variant, shown) for variant in variants if not variant.rows(shown).empty]
+    return PanelStyle(present, styles, _chance(shown), dense_x, bands)
+
+
+def _present(variant: Variant, shown: pd.DataFrame) -> Variant:
+    """The variant, without its control where the run has none."""
+    return replace(variant, control_stage="", control_label="") if variant.control(shown).empty else variant
 
 
 def _chance(shown: pd.DataFrame) -> dict[str, float]:
@@ -76,18 +140,6 @@ def _chance(shown: pd.DataFrame) -> dict[str, float]:
     levels = (100 / tasks["num_classes"]).groupby(tasks["is_source"]).mean().to_dict()
     either = next(iter(levels.values()))
     return {UNSEEN: levels.get(False, either), SOURCE: levels.get(True, either)}
-
-
-def _present(variant: Variant, shown: pd.DataFrame) -> Variant:
-    """The variant, without its control where the run has none."""
-    return (
-        variant if not variant.control(shown).empty else replace(variant, control_stage="", control_label="")
-    )
-
-
-def _dense_x(removed: Sequence[float]) -> float:
-    """The unpruned model's own place on the axis: a step left of the first sparsity, whatever lies between."""
-    return 100 * removed[0] - max(8.0, 18 * (removed[-1] - removed[0]))
 
 
 def _finish_axes(bottom: Sequence[Axes], removed: Sequence[float], dense_x: float, width_in: float) -> None:

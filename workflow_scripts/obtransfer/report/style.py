@@ -1,4 +1,4 @@
-"""Looks shared by all figures: colours, markers, fonts, and files that are the same bytes for the same data."""
+"""What all figures share: colours, markers, fonts, and files whose bytes depend on the data alone."""
 
 from __future__ import annotations
 
@@ -11,45 +11,25 @@ from typing import Any
 from zlib import crc32
 
 import matplotlib
-import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from obtransfer.artifacts import atomic_path
 from obtransfer.registry import CRITERIA
-from obtransfer.report.prepared import DENSE
 
 DOTS_PER_INCH = 150
-FORMATS = ("png", "svg")
 GREY = "#8a8a8a"
 INK = "#222222"
 CHANCE_LINE = (0, (1, 2))
-# Okabe and Ito's colours and two of Tol's, for criteria in the order of the registry; black is kept for "dense". All of
-# these and the free ones are at least 8 (CIELAB) apart for readers with full, red-, green- or blue-blind vision.
+# Okabe and Ito's colours and two of Tol's for criteria, in the order of the registry; black is kept for "dense". Labels of
+# other names share the free ones. All are at least 8 (CIELAB) apart for readers with full, red-, green- or blue-blind vision.
 _COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#882255",
-    "#332288",
-    GREY,
-)
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#332288", GREY,
+)  # fmt: skip
 _FREE = (
-    "#4B0055",
-    "#661100",
-    "#B15928",
-    "#004488",
-    "#999933",
-    "#FF9DA7",
-    "#EE8866",
-    "#AA7744",
-    "#7A5200",
-    "#6699CC",
-)
+    "#4B0055", "#661100", "#B15928", "#004488", "#999933", "#FF9DA7", "#EE8866", "#AA7744", "#7A5200", "#6699CC",
+)  # fmt: skip
 _MARKERS = ("o", "s", "^", "X", "D", "v", "P", "*", "<", ">", "h", "d", "p", "8")
 _SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -80,37 +60,8 @@ class SeriesStyle:
     marker: str
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One line style of a line figure: the pruned models of a `stage` and a `batchnorm` treatment.
-
-    `filled` says whether markers are, `band` whether the spread over tasks is drawn; the unpruned model in
-    `control_stage`, if the run has it, is a hollow mark of its own.
-    """
-
-    label: str
-    stage: str
-    batchnorm: str
-    linestyle: str = "-"
-    filled: bool = True
-    band: bool = False
-    control_stage: str = ""
-    control_label: str = ""
-    control_marker: str = "D"
-
-    def rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The pruned models among rows with the summary's keys."""
-        chosen = (frame["stage"] == self.stage) & (frame["batchnorm"] == self.batchnorm)
-        return frame[chosen & (frame["criterion"] != DENSE)]
-
-    def control(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The unpruned model treated likewise."""
-        chosen = (frame["stage"] == self.control_stage) & (frame["batchnorm"] == self.batchnorm)
-        return frame[chosen & (frame["criterion"] == DENSE)]
-
-
 def plot_settings() -> AbstractContextManager[None]:
-    """The project's settings for a `with` block, on matplotlib's own defaults: a user's matplotlibrc is left out."""
+    """The project's settings for a `with` block, on top of matplotlib's defaults; a user's matplotlibrc is ignored."""
     settings: Any = {**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "Agg"}
     return matplotlib.rc_context(settings)
 
@@ -119,8 +70,8 @@ def series_styles(series: Sequence[str]) -> dict[str, SeriesStyle]:
     """A colour and a marker for every series.
 
     A criterion of the registry has the colour of its place there (in its first allocation). Further criteria and other
-    labels have one that their name picks, so that it stays when a run gains or loses criteria; where two pick the same,
-    the later takes the next free one. Colours, but not markers, are shared beyond ten.
+    labels have a free colour that their name picks, so that it stays when a run gains or loses criteria; where two pick
+    the same, the later takes the next one. Where all free colours are taken they repeat; markers still differ.
     """
     known: dict[str, str | None] = dict(zip(CRITERIA, _COLOURS, strict=False))
     colors: dict[str, str] = {}
@@ -136,12 +87,12 @@ def _free_color(name: str, taken: set[str]) -> str:
 
 
 def add_title(figure: Figure, title: str) -> None:
-    """A title over the whole figure, on as many lines as its width asks for."""
+    """A title over the whole figure, on as many lines as its width needs."""
     figure.suptitle(fill(title, width=max(20, int(figure.get_figwidth() / 0.105))))
 
 
 def message_figure(text: str) -> Figure:
-    """A small figure that says why there is nothing to draw: the list of files stays the same for every run."""
+    """A small figure that says why there is nothing to draw."""
     figure = Figure(figsize=(6, 1.6))
     figure.text(0.5, 0.5, text, ha="center", va="center", color=INK, wrap=True)
     return figure
@@ -150,7 +101,7 @@ def message_figure(text: str) -> Figure:
 def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
     """Write `folder/name.png` and `.svg`, atomically; equal figures give equal bytes (no date, fixed element names).
 
-    The layout is worked out once and kept, and each file is drawn once (`savefig` draws everything twice).
+    The layout is computed once and kept, and each file is drawn once (`savefig` draws everything twice).
     """
     engine = figure.get_layout_engine()
     if engine is not None:

@@ -10,11 +10,10 @@ from textwrap import fill
 import pandas as pd
 
 from obtransfer.heads.sanity import banner, doubts
-from obtransfer.report.compare import Best, Change, best_criteria, pruning_change, shown_rows, tuning_change
-from obtransfer.report.prepared import DENSE, percent, prepare, protocol
-from obtransfer.report.table import source_table, transfer_table
-
-__all__ = ["closing_text", "transfer_table"]
+from obtransfer.report.accuracy_table import accuracy_table
+from obtransfer.report.aggregate import source_accuracy, transfer_accuracy
+from obtransfer.report.best_criteria import Best, Change, best_criteria, pruning_change, tuning_change
+from obtransfer.report.summary import DENSE, frozen_head_rows, percent, protocol
 
 _WIDTH = 100
 _LONGEST_TABLE = 24
@@ -24,36 +23,34 @@ def closing_text(summary: pd.DataFrame, folder: Path | str = "results") -> str:
     """What a run leaves on the terminal: observations, no verdicts.
 
     Args:
-        summary: rows of `summary.csv`.
-        folder: where the results are, as the reader should see it.
+        summary: prepared rows.
+        folder: the folder of the results, as the text names it.
 
     Returns:
         About forty lines at most (the table is averaged over backbones when it would be longer), ending in a newline.
     """
-    summary = prepare(summary)
     parts = [*_doubts(summary), _pointers(summary, folder)]
     if protocol(summary):
         parts.append(f"NOT HELD-OUT ACCURACIES: {protocol(summary)}.")
     best = best_criteria(summary)
     if best:
         parts += [_ranking(summary, best), _observations(summary, [b for b in best if b.stage == "pruned"])]
-        parts.append(_table(summary, "unseen tasks", transfer_table))
-    elif (summary["criterion"] != DENSE).any():
+        parts.append(_table(summary, "unseen tasks", transfer_accuracy))
+    elif (frozen_head_rows(summary)["criterion"] != DENSE).any():
         parts.append(
             "This run has no unseen task: nothing can be said about transfer. What the source task keeps:"
         )
-        parts.append(_table(summary, "the source task", source_table))
+        parts.append(_table(summary, "the source task", source_accuracy))
     else:
-        parts.append("This run has no pruned model: nothing can be said about pruning.")
+        parts.append("This run has no pruned model with BatchNorm kept: nothing can be said about pruning.")
     parts += _collapses(summary)
     return "\n".join(parts) + "\n"
 
 
 def _doubts(summary: pd.DataFrame) -> list[str]:
     """A warning for every unpruned backbone whose head is near chance on its source: are these the right weights?"""
-    dense = (summary["criterion"] == DENSE) & (summary["stage"] == "dense") & (summary["batchnorm"] == "keep")
-    rows = summary[dense & summary["is_source"] & (summary["head"] == "zero_shot")]
-    rows = rows.drop_duplicates(["backbone", "source"])
+    rows = frozen_head_rows(summary)
+    rows = rows[rows["is_source"] & (rows["stage"] == DENSE)].drop_duplicates(["backbone", "source"])
     columns = ["backbone", "source", "accuracy", "num_classes", "num_test"]
     reasons = [
         f"{backbone} on {source}: {reason}"
@@ -72,7 +69,7 @@ def _pointers(summary: pd.DataFrame, folder: Path | str) -> str:
 
 
 def _ranking(summary: pd.DataFrame, best: list[Best]) -> str:
-    rows = shown_rows(summary)
+    rows = frozen_head_rows(summary)
     tasks = rows.loc[~rows["is_source"], "task"].nunique()
     head = (
         f"Best criterion on unseen tasks (mean of {_count(tasks, 'task')} and "
@@ -135,14 +132,15 @@ def _collapses(summary: pd.DataFrame) -> list[str]:
     return [_wrapped(f"Layer collapse (all weights of a layer removed): {', '.join(told)}.")]
 
 
-def _table(summary: pd.DataFrame, tasks: str, table: Callable[..., str]) -> str:
-    detailed = table(summary)
+def _table(summary: pd.DataFrame, tasks: str, mean: Callable[[pd.DataFrame], pd.DataFrame]) -> str:
+    """By backbone, or averaged over backbones where that table would be longer than a screen."""
     title = (
         f"Mean accuracy on {tasks} (%), frozen dense head; a → b: before → after fine-tuning on the source"
     )
-    if detailed.count("\n") - 1 <= _LONGEST_TABLE:
-        return f"{title}\n{detailed}"
-    return f"{title}\n{table(summary, by_backbone=False)}"
+    table = accuracy_table(summary, mean)
+    if table.count("\n") - 1 > _LONGEST_TABLE:
+        table = accuracy_table(summary, mean, by_backbone=False)
+    return f"{title}\n{table}"
 
 
 def _count(number: int, noun: str) -> str:

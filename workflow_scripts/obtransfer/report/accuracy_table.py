@@ -1,55 +1,41 @@
-"""Mean transfer accuracy as a Markdown table that also reads well on a terminal."""
+"""Mean accuracy by backbone, criterion and sparsity, as a Markdown table that also reads well on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from obtransfer.report.aggregate import source_accuracy, transfer_accuracy
-from obtransfer.report.compare import shown_rows
-from obtransfer.report.prepared import DENSE, percent, prepare, series_order, sparsities
+from obtransfer.report.summary import DENSE, frozen_head_rows, percent, series_order, sparsities
 
 _NONE = "–"
 
 
-def transfer_table(summary: pd.DataFrame, *, by_backbone: bool = True) -> str:
-    """Mean accuracy on unseen tasks in per cent: backbones and criteria down, sparsities across.
+def accuracy_table(
+    summary: pd.DataFrame, mean: Callable[[pd.DataFrame], pd.DataFrame], *, by_backbone: bool = True
+) -> str:
+    """Mean accuracy in per cent: backbones and criteria down, sparsities across; frozen dense head, BatchNorm kept.
 
-    A cell reads "pruned → fine-tuned", or one number where nothing was fine-tuned. Frozen dense head, BatchNorm as the
-    model came.
+    A cell reads "pruned → fine-tuned", or one number where nothing was fine-tuned.
 
     Args:
-        summary: rows of `summary.csv`.
+        summary: prepared rows.
+        mean: `transfer_accuracy` or `source_accuracy`.
         by_backbone: False averages over backbones.
 
     Returns:
-        Markdown with padded columns, without a final newline; a sentence if the run has no unseen tasks.
+        Markdown with padded columns, without a final newline.
     """
-    summary = prepare(summary)
-    means = transfer_accuracy(shown_rows(summary))
-    return _table(summary, means, by_backbone) if not means.empty else "This run has no unseen tasks."
-
-
-def source_table(summary: pd.DataFrame, *, by_backbone: bool = True) -> str:
-    """As `transfer_table`, of the accuracy on the source task."""
-    summary = prepare(summary)
-    means = source_accuracy(shown_rows(summary))
-    return (
-        _table(summary, means, by_backbone) if not means.empty else "This run does not evaluate its source."
-    )
-
-
-def _table(summary: pd.DataFrame, means: pd.DataFrame, by_backbone: bool) -> str:
+    means, names = mean(frozen_head_rows(summary)), list(dict.fromkeys(summary["backbone"]))
     if not by_backbone:
+        names = ["mean of all"]
         keys = ["criterion", "series", "sparsity", "stage"]
-        means = means.groupby(keys, as_index=False)["mean"].mean().assign(backbone="mean of all")
+        means = means.groupby(keys, as_index=False)["mean"].mean().assign(backbone=names[0])
     removed = sparsities(summary)
     header = ["backbone", "criterion", "dense", *(f"{percent(sparsity)} %" for sparsity in removed)]
-    names = dict.fromkeys(summary["backbone"] if by_backbone else means["backbone"])
     lines = [
-        [str(backbone), series, *_cells(means[means["backbone"] == backbone], series, removed)]
-        for backbone in names
+        [name, series, *_cells(means[means["backbone"] == name], series, removed)]
+        for name in names
         for series in series_order(summary)
     ]
     return markdown([header, *lines], left=2)

@@ -1,20 +1,20 @@
-"""The table of criteria as Markdown: what each keeps, which is best where, and where nothing can be said."""
+"""`criteria.md`: the table of criteria for people, with what can be said about the best ones."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from obtransfer.report.accuracy_table import markdown
 from obtransfer.report.bootstrap import COVERAGE, FEWEST_SOURCES, FEWEST_TASKS, LEVEL, NUM_RESAMPLES
-from obtransfer.report.prepared import FITTED_ON_TEST, percent
-from obtransfer.report.table import markdown
-from obtransfer.report.verdict import sentences, verdict
+from obtransfer.report.criteria_sentences import best_in_cell, sentences
+from obtransfer.report.summary import FITTED_ON_TEST, percent
 
 _NONE = "–"
 _TITLES = {"pruned": "Pruned", "finetuned": "Pruned, then fine-tuned on the source"}
 _BACKBONE = ["architecture", "pretraining", "allocation"]
 
 
-def criteria_text(table: pd.DataFrame) -> str:
+def criteria_page(table: pd.DataFrame) -> str:
     """A Markdown page on the rows of `criteria_table` with BatchNorm kept: tables and sentences for every stage.
 
     Cells read "source / transfer" in per cent, each with half the width of its interval; the best transfer accuracy
@@ -68,8 +68,12 @@ def _cell(cell: pd.DataFrame | None, criterion: str) -> str:
         return _NONE
     row = cell[cell["criterion"] == criterion].iloc[0]
     source, transfer = _with_interval(row, "source"), _with_interval(row, "transfer")
-    best = verdict(cell)
-    return f"{source} / **{transfer}**" if best.clear and best.best == criterion else f"{source} / {transfer}"
+    best = best_in_cell(cell)
+    return (
+        f"{source} / **{transfer}**"
+        if best.clear and best.criterion == criterion
+        else f"{source} / {transfer}"
+    )
 
 
 def _with_interval(row: pd.Series, name: str) -> str:

@@ -1,13 +1,13 @@
-"""Which criterion keeps unseen tasks best, and what fine-tuning on the source does to them: paired differences."""
+"""The best criterion on unseen tasks at every sparsity, and what pruning and fine-tuning do to it, as paired differences."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan, sqrt
+from math import isnan, nan, sqrt
 
 import pandas as pd
 
-from obtransfer.report.prepared import DENSE
+from obtransfer.report.summary import DENSE, RUN, frozen_head_rows
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Best:
     stage: str
     series: str
     accuracy: float
-    runner_up: str
-    difference: float
-    error: float
+    runner_up: str = ""
+    difference: float = nan
+    error: float = nan
 
     @property
     def clear(self) -> bool:
@@ -46,17 +46,12 @@ class Change:
     num_gained: int
 
 
-def shown_rows(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows the closing text speaks of: frozen dense head, BatchNorm as the model came."""
-    return summary[(summary["head"] == "zero_shot") & (summary["batchnorm"] == "keep")]
-
-
 def best_criteria(summary: pd.DataFrame) -> list[Best]:
     """The best criterion at every sparsity and stage, by mean accuracy on unseen tasks.
 
     Criteria are compared on what all of them have: the (backbone, source, task) triples where each was evaluated.
     """
-    rows = shown_rows(summary)
+    rows = frozen_head_rows(summary)
     rows = rows[~rows["is_source"] & (rows["criterion"] != DENSE)]
     return [
         _best(float(sparsity), stage, part)
@@ -68,13 +63,13 @@ def best_criteria(summary: pd.DataFrame) -> list[Best]:
 
 def pruning_change(summary: pd.DataFrame, best: Best) -> Change | None:
     """From dense to pruned with `best.series` at `best.sparsity`; None where either is missing."""
-    rows = shown_rows(summary)
+    rows = frozen_head_rows(summary)
     return _change(rows[rows["stage"] == DENSE], _models(rows, best, "pruned"))
 
 
 def tuning_change(summary: pd.DataFrame, best: Best | None) -> Change | None:
-    """From pruned to fine-tuned with `best.series` at `best.sparsity`; from dense to fine-tuned dense for None."""
-    rows = shown_rows(summary)
+    """From pruned to fine-tuned with `best.series` at `best.sparsity`; for None, from dense to dense fine-tuned."""
+    rows = frozen_head_rows(summary)
     if best is None:
         dense = rows[rows["criterion"] == DENSE]
         return _change(dense[dense["stage"] == DENSE], dense[dense["stage"] == "finetuned"])
@@ -85,15 +80,13 @@ def _best(sparsity: float, stage: str, rows: pd.DataFrame) -> Best:
     table = rows.pivot_table(index=["backbone", "source", "task"], columns="series", values="accuracy")
     common = table.dropna()
     means = common.mean().sort_values(ascending=False, kind="stable")
-    first = str(means.index[0])
-    if len(means) == 1:
-        return Best(sparsity, stage, first, float(means.iloc[0]), "", float("nan"), float("nan"))
-    second = str(means.index[1])
-    lead = (common[first] - common[second]).groupby(level="task").mean()
+    first, *others = map(str, means.index)
+    if not others:
+        return Best(sparsity, stage, first, float(means.iloc[0]))
+    lead = (common[first] - common[others[0]]).groupby(level="task").mean()
     error = float(lead.std()) / sqrt(len(lead))
-    return Best(
-        sparsity, stage, first, float(means.iloc[0]), second, float(means.iloc[0] - means.iloc[1]), error
-    )
+    difference = float(means.iloc[0] - means.iloc[1])
+    return Best(sparsity, stage, first, float(means.iloc[0]), others[0], difference, error)
 
 
 def _models(rows: pd.DataFrame, best: Best, stage: str) -> pd.DataFrame:
@@ -102,7 +95,7 @@ def _models(rows: pd.DataFrame, best: Best, stage: str) -> pd.DataFrame:
 
 
 def _change(before: pd.DataFrame, after: pd.DataFrame) -> Change | None:
-    keys = ["backbone", "source", "seed", "task", "is_source"]
+    keys = ["backbone", *RUN, "task", "is_source"]
     pairs = before[[*keys, "accuracy"]].merge(after[[*keys, "accuracy"]], on=keys, suffixes=("_0", "_1"))
     if pairs.empty:
         return None

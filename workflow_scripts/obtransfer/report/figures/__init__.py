@@ -1,0 +1,1 @@
+"""The figures of a run, one file each: see "a figure" in docs/extending.md."""
