@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 
 ENTRIES_AT_ONCE = 2**17
-"""Matrix entries that are inverted together: 1 MiB in float64, so that copies stay in the cache."""
+"""Matrix entries in one chunk: 1 MiB in float64, so that copies stay in the cache."""
 SMALL = 32
-"""Below this size, one call of LAPACK per block costs more than its arithmetic."""
+"""Below this block size, one call of LAPACK per block costs more than its arithmetic."""
 
 
 class NotPositiveDefinite(Exception):
-    """Blocks without a Cholesky factorisation, and what their owner needs for a message.
+    """Some blocks have no Cholesky factorisation.
 
     Attributes:
-        indices: [f] which blocks.
+        indices: [f] these blocks.
         pivots: [f] the pivot (squared diagonal entry of the factor) at which each fails, damping included.
-        enough: [f] a λ that would do for each: what lifts its smallest eigenvalue to 0, a tenth more, and a
+        enough: [f] a λ that is enough for each: 1.1 times what lifts its smallest eigenvalue to 0, plus a
             millionth of the layer's largest diagonal entry.
     """
 
@@ -43,21 +43,20 @@ def block_diagonal(blocks: np.ndarray, num_weights: int) -> np.ndarray:
 def inverse_diagonal(blocks: np.ndarray, num_weights: int, damping: float | np.ndarray) -> np.ndarray:
     """The diagonal of (H_B + λ I)⁻¹ for every block.
 
-    By Cholesky, H_B + λ I = L Lᵀ, so that [(L Lᵀ)⁻¹]_jj = Σ_i (L⁻¹)_ij², a sum of squares: positive by
-    construction, and no more than the triangle L⁻¹ is ever computed. Always in float64: near singularity,
-    float32 would leave no digit.
-    Cost: 2/3 B³ multiplications and as many additions per block; memory: a few chunks of blocks.
+    With the Cholesky factor H_B + λ I = L Lᵀ, [(L Lᵀ)⁻¹]_jj = Σ_i (L⁻¹)_ij². This is positive by construction,
+    and only the triangle L⁻¹ is computed. The arithmetic is float64: float32 has no correct digit near
+    singularity. Cost: 2/3 B³ multiplications and as many additions per block. Memory: a few chunks of blocks.
 
     Args:
-        blocks: [ceil(n/B), B, B], symmetric (the lower triangle is read); not changed.
+        blocks: [ceil(n/B), B, B], symmetric (only the lower triangle is read); not changed.
         num_weights: n.
-        damping: absolute λ >= 0, of all blocks or of each, [ceil(n/B)].
+        damping: absolute λ >= 0 of all blocks, or of each: [ceil(n/B)].
 
     Returns:
         [n], float64, positive.
 
     Raises:
-        NotPositiveDefinite: blocks that are not positive definite within float64, after damping.
+        NotPositiveDefinite: damped blocks are not positive definite within float64.
     """
     inverse, pivots = np.empty(blocks.shape[:2]), np.empty(len(blocks))
     bad = np.zeros(len(blocks), dtype=bool)
@@ -74,9 +73,9 @@ def inverse_diagonal(blocks: np.ndarray, num_weights: int, damping: float | np.n
 def damped_chunks(
     blocks: np.ndarray, num_weights: int, damping: float | np.ndarray
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first index and the float64 [b, B, B] of H_B + λ I; padding becomes diagonal, hence inert.
+    """Yield index of the first block and H_B + λ I in float64, [b, B, B]; padding becomes diagonal, hence inert.
 
-    The next chunk takes the place of the last one in memory: fresh pages would cost as much as some inverses.
+    Each chunk overwrites the last one: fresh pages of memory would cost as much as some inverses.
     """
     size = blocks.shape[-1]
     added = np.broadcast_to(np.asarray(damping, dtype=np.float64), len(blocks))
@@ -96,7 +95,7 @@ def damped_chunks(
 
 
 def rounding(chunk: np.ndarray) -> np.ndarray:
-    """[b] what is indistinguishable from zero in each block of [b, B, B]."""
+    """[b] the largest value in each block of [b, B, B] that rounding makes indistinguishable from zero."""
     largest = chunk.diagonal(axis1=1, axis2=2).max(axis=1)
     return chunk.shape[-1] * np.finfo(np.float64).eps * np.maximum(largest, 0.0)
 
@@ -107,12 +106,12 @@ def _invert(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         try:
             return _invert_side_by_side(np.linalg.cholesky(chunk))
         except np.linalg.LinAlgError:
-            pass  # some block of the chunk: the other way tells which
+            pass  # the other way finds the block
     return _invert_one_by_one(chunk)
 
 
 def _invert_side_by_side(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row by row of L⁻¹, for all blocks at once in the fastest axis."""
+    """L⁻¹ row by row, with the blocks along the fastest axis."""
     lower = np.ascontiguousarray(factors.transpose(1, 2, 0))
     inverse = np.zeros_like(lower)
     for i in range(len(lower)):
@@ -129,7 +128,7 @@ def _invert_one_by_one(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     diagonals, pivots = np.full(chunk.shape[:2], np.nan), np.empty(len(chunk))
     for index, block in enumerate(chunk):
-        # LAPACK counts by columns: the transpose is this memory as it is, its upper triangle our lower one.
+        # LAPACK stores columns: the transpose has the same memory, and its upper triangle is our lower one.
         factor, failed = dpotrf(block.T, lower=0, clean=1, overwrite_a=1)
         if failed:
             pivots[index] = factor[failed - 1, failed - 1]
@@ -142,7 +141,7 @@ def _invert_one_by_one(chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _enough(blocks: np.ndarray, num_weights: int, bad: np.ndarray) -> np.ndarray:
-    """[f] the λ that each of the bad blocks would accept."""
+    """[f] a λ that is enough for each of the bad blocks."""
     smallest = [
         np.linalg.eigvalsh(block)[0]
         for start, chunk in damped_chunks(blocks, num_weights, 0.0)
