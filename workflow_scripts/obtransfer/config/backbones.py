@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from obtransfer.config.settings import BackboneEntry
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import ARCHITECTURES, BACKBONES, Architecture, Backbone
+from obtransfer.registry import ARCHITECTURES, BACKBONES, SOURCES, Architecture, Backbone
 
 TABLE_PATH = Path(__file__).with_name("timm_table.json")
 TIMM = "obtransfer.models.timm_hub"
@@ -29,35 +29,35 @@ def timm_table() -> dict[str, Any]:
     return table
 
 
-def backbone(config: Mapping[str, Any], name: str) -> Backbone:
+def backbone(own: Mapping[str, BackboneEntry], name: str) -> Backbone:
     """Where the weights called `name` come from, and the pixels that they were trained on.
 
     Args:
-        config: the configuration; its key `backbones` may be missing.
+        own: the configuration's `backbones`.
         name: architecture.pretraining.
 
     Raises:
-        ObtransferError: nobody knows the name, with the nearest that exist.
+        ObtransferError: the name is unknown; lists the nearest that exist.
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    if name in config.get("backbones", {}):
-        return _configured(name, config["backbones"][name])
+    if name in own:
+        return _configured(name, own[name])
     model, _, tag = name.partition(".")
     tags = timm_table()["architectures"].get(model, {}).get("tags", {})
     if tag not in tags:
-        raise ObtransferError(_unknown(config, name))
+        raise ObtransferError(_unknown(own, name))
     address = timm_table()["addresses"].get(name, f"timm/{name}")
     return Backbone(TIMM, address, None, **_pixels(tags[tag]), architecture=name)
 
 
-def architecture(config: Mapping[str, Any], name: str) -> Architecture:
+def architecture(own: Mapping[str, BackboneEntry], name: str) -> Architecture:
     """The kind of network that the backbone called `name` is.
 
     Raises:
-        ObtransferError: nobody knows the backbone, or its architecture.
+        ObtransferError: the backbone or its architecture is unknown.
     """
-    model = timm_name(name, backbone(config, name).architecture).partition(".")[0]
+    model = timm_name(name, backbone(own, name).architecture).partition(".")[0]
     if model in ARCHITECTURES:
         return ARCHITECTURES[model]
     known = timm_table()["architectures"]
@@ -68,13 +68,13 @@ def architecture(config: Mapping[str, Any], name: str) -> Architecture:
     return Architecture(known[model]["batchnorm"], known[model]["attention"])
 
 
-def view(config: Mapping[str, Any], name: str) -> str:
+def view(own: Mapping[str, BackboneEntry], name: str) -> str:
     """All that a task's pixels depend on of a backbone, as paths write it: ``224_crop875_bicubic``.
 
     Size in pixels, crop in thousandths, interpolation. The short side is resized to `size * 1000 // crop` pixels; of the
     thousandths that give the same as timm's ⌊size / crop⌋ the nearest are taken.
     """
-    entry = backbone(config, name)
+    entry = backbone(own, name)
     return f"{entry.input_size}_crop{_thousandths(entry.input_size, entry.crop)}_{entry.interpolation}"
 
 
@@ -92,16 +92,16 @@ def default_pixels(model: str) -> dict[str, Any]:
     return _pixels(next(iter(tags.values()))) if tags else {}
 
 
-def _configured(name: str, entry: Mapping[str, Any]) -> Backbone:
-    model = entry.get("architecture", name.partition(".")[0])
-    known = default_pixels(model)
-    found = {"sha256": None, **known, **entry, "source": f"obtransfer.models.{entry['source']}"}
-    missing = [key.name for key in fields(Backbone) if key.name not in found and key.name != "architecture"]
+def _configured(name: str, entry: BackboneEntry) -> Backbone:
+    model = entry.architecture or name.partition(".")[0]
+    given = {key: value for key, value in vars(entry).items() if value is not None}
+    found = {"sha256": None, **default_pixels(model), **given}
+    missing = [key for key in PIXELS if key not in found]
     if missing:
         raise ObtransferError(
             f"backbones.{name}: missing {', '.join(missing)}, which timm does not know of {model}"
         )
-    return Backbone(**{**found, "mean": tuple(found["mean"]), "std": tuple(found["std"])})
+    return Backbone(source=SOURCES[found.pop("format")], **found)
 
 
 def _pixels(number: int) -> dict[str, Any]:
@@ -116,9 +116,9 @@ def _thousandths(size: int, crop: float) -> int:
     return next((number for number in near if size * 1000 // number == resized), near[0])
 
 
-def _unknown(config: Mapping[str, Any], name: str) -> str:
+def _unknown(own: Mapping[str, BackboneEntry], name: str) -> str:
     model, _, tag = name.partition(".")
-    named = [*BACKBONES, *config.get("backbones", {})]
+    named = [*BACKBONES, *own]
     timm = timm_table()["architectures"]
     same = [known.partition(".")[2] for known in named if known.startswith(f"{model}.")]
     same += timm.get(model, {}).get("tags", {})

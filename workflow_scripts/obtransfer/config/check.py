@@ -1,260 +1,276 @@
-"""Is config.yaml right? Everything that is wrong is told at once, before anything runs."""
+"""What types and bounds cannot say of a configuration: names exist, and keys agree with each other.
+
+A check reads the sections of the configuration that it needs. Where one of them is invalid, the check ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
-from obtransfer.config import check_backbones as backbone_configuration
-from obtransfer.config import check_tasks as task_configuration
-from obtransfer.config.lookup import entries as _entries
-from obtransfer.config.lookup import mapping as _mapping
-from obtransfer.config.lookup import unknown as _unknown
-from obtransfer.config.schema import problems, read_schema, shown
-from obtransfer.dag import exports as exported
-from obtransfer.errors import ObtransferError
-from obtransfer.registry import (
-    ALLOCATIONS,
-    CRITERIA,
-    ESTIMATORS,
-    LOSSES,
-)
+from obtransfer.config import check_backbones, check_export, check_tasks, labels
+from obtransfer.config.describe import Path, listed, shown, unknown
+from obtransfer.config.entry import Problems
+from obtransfer.config.settings import Configuration
+from obtransfer.config.tasks import known_tasks
+from obtransfer.registry import ALLOCATIONS, CRITERIA
 
-RESERVED_LABEL = "dense"
+Found = Iterator[tuple[Path, str]]
 
-CHOSEN = "chosen"
-ROW = "row"
-
-_BATCHNORMS = ("keep", "recalibrate")
-_OF_THE_STATISTIC = {"block": ("block_size",), "kfac": ("eigenvalue_correction",)}
-_OF_THE_MASK = ("rounds", "schedule")
-_OPTIONAL = {"damping_mode", "negative", "eigenvalue_correction", "update", *_OF_THE_MASK}
+DENSE = "dense"
+LONGEST_NAME = 100
+"""Characters of a name in paths. Names of files are made of a few, and may have 255 bytes."""
+_LONGEST_RESULTS = 1000
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Refuse a configuration with errors.
+class _Invalid(Exception):
+    """A section that a check reads is invalid."""
 
-    Types, ranges and unknown keys come from workflow_scripts/obtransfer/config/schema.yaml, names from the registry, and the rest,
-    which concerns several keys, from here.
+
+class _Valid:
+    """The valid sections, as attributes."""
+
+    def __init__(self, sections: Mapping[str, Any]) -> None:
+        vars(self).update(sections)
+
+    def __getattr__(self, name: str) -> Any:
+        raise _Invalid(name)
+
+
+def problems(raw: Mapping[str, Any], sections: Mapping[str, Any]) -> Problems:
+    """Everything that is wrong with the valid sections.
 
     Args:
-        config: what config.yaml holds, with what the command line overrides; not changed.
-
-    Raises:
-        ObtransferError: one line for each error: the key's path, what was got, what is allowed, and
-            the nearest word.
+        raw: the configuration as written.
+        sections: section to its checked value; invalid ones are missing.
     """
-    found = problems(config, read_schema())
-    if isinstance(config, Mapping):
-        for rule in (
-            _duplicates,
-            _names,
-            _sources,
-            _criteria,
-            _undefined,
-            _groups_of_m,
-            _chosen_damping,
-            _finetuned,
-            backbone_configuration.known,
-            backbone_configuration.own,
-            task_configuration.data_sets,
-            task_configuration.tasks,
-            task_configuration.calibration,
-            _milestones,
-            exported.problems,
-        ):
-            found += rule(config)
-    if found:
-        count = "1 error" if len(found) == 1 else f"{len(found)} errors"
-        raise ObtransferError("\n  ".join([f"the configuration has {count}:", *found]))
+    found: Problems = []
+    config = cast(Configuration, _Valid(sections))
+    for one in (_duplicates, _undefined_labels, _labels, check_export.export):
+        found += _until_invalid(one(raw, config))
+    for check in _CHECKS:
+        found += _until_invalid(check(config))
+    return found
 
 
-def _duplicates(config: Mapping[str, Any]) -> Iterator[str]:
-    """Lists name nothing twice: 0.5 and 0.50 are the same; only those of colours may."""
-    for path, values in _lists(config, ""):
-        if path.startswith("backbones."):
-            continue
-        for index, value in enumerate(values):
-            earlier = values.index(value)  # ASSUME: lists are short
+def _until_invalid(found: Found) -> Found:
+    try:
+        yield from found
+    except _Invalid:
+        return
+
+
+def _duplicates(raw: Mapping[str, Any], config: Configuration) -> Found:
+    """Lists name nothing twice; 0.5 and 0.50 are the same. Colours may have equal numbers."""
+    for path, values in _lists(raw, ()):
+        first: dict[str, int] = {}
+        for index, value in enumerate(values if path[0] != "backbones" else []):
+            earlier = first.setdefault(json.dumps(value), index)
             if earlier < index:
-                yield f"{path}[{index}]: {shown(value)} is in this list already, at [{earlier}]; remove one"
+                yield (*path, index), f"{shown(value)} is in this list already, at [{earlier}]; remove one"
 
 
-def _names(config: Mapping[str, Any]) -> Iterator[str]:
-    """Tasks, allocations and losses exist."""
-    tasks = task_configuration.known_tasks(config)
-    for path, name in _entries(config, "grid", "sources"):
-        yield from _unknown(path, name, tasks, "task")
-    for suite in _mapping(config, "suites"):
-        for path, name in _entries(config, "suites", suite):
-            yield from _unknown(path, name, tasks, "task")
-    for path, name in _entries(config, "grid", "allocations"):
-        yield from _unknown(path, name, ALLOCATIONS, "allocation")
-    loss = _mapping(config, "curvature").get("loss")
-    if isinstance(loss, str):
-        yield from _unknown("curvature.loss", loss, LOSSES, "loss")
-
-
-def _sources(config: Mapping[str, Any]) -> Iterator[str]:
-    """A source is evaluated too: P1 and P2 compare it with the others."""
-    evaluated = {
-        name for suite in _mapping(config, "suites") for _, name in _entries(config, "suites", suite)
-    }
-    for path, name in _entries(config, "grid", "sources"):
-        if name in task_configuration.known_tasks(config) and name not in evaluated:
-            yield f"{path}: the source {name!r} is in no suite and would never be evaluated; add it to one"
-
-
-def _criteria(config: Mapping[str, Any]) -> Iterator[str]:
-    """Labels mean something, and their settings are those that the criterion reads."""
-    defined = _mapping(config, "criteria")
-    for label in defined:
-        yield from _label(label, _mapping(config, "criteria", label))
-    for path, label in _entries(config, "grid", "criteria"):
-        if label in defined:
-            continue
-        yield from _unknown(path, label, [*defined, *CRITERIA], "criterion or label")
-        needed = [key for key in _keys(label) if key not in _OPTIONAL] if label in CRITERIA else []
-        if needed:
-            yield f"{path}: {label!r} needs settings ({', '.join(needed)}); define it under criteria"
-
-
-def _label(label: Any, settings: Mapping[str, Any]) -> Iterator[str]:
-    path, name = f"criteria.{label}", settings.get("criterion")
-    if label == RESERVED_LABEL:
-        yield f"{path}: the label {label!r} is reserved for the model that is not pruned; choose another"
-    if not isinstance(name, str):
-        return
-    if name not in CRITERIA:
-        yield from _unknown(f"{path}.criterion", name, CRITERIA, "criterion")
-        return
-    if label in CRITERIA and label != name:
-        yield f"{path}: the label {label!r} is a criterion, but its settings say {name!r}; rename the label"
-    yield from _settings(path, name, settings)
-
-
-def _keys(name: str) -> list[str]:
-    """The settings that a criterion reads, besides its name."""
-    criterion = CRITERIA[name]
-    free = criterion.needs != "none" and not criterion.estimator
-    keys = ["estimator"] if free else []
-    keys += [*_OF_THE_STATISTIC.get(criterion.needs, ()), *criterion.settings, *_OF_THE_MASK]
-    return [*keys, "update"] if criterion.needs == "block" else keys
-
-
-def _settings(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    keys = _keys(name)
-    for key in keys:
-        if key not in settings and key not in _OPTIONAL:
-            yield f"{path}.{key}: missing; {name} needs it"
-    for key in settings:
-        if key != "criterion" and key not in keys and key in _keys_of_labels():
-            yield f"{path}.{key}: {name} does not read it; remove it"
-    yield from _values(path, name, settings)
-
-
-def _values(path: str, name: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    """What the schema cannot say of a label's values."""
-    criterion, estimator = CRITERIA[name], settings.get("estimator")
-    if "estimator" in _keys(name) and isinstance(estimator, str):
-        able = [known for known, entry in ESTIMATORS.items() if criterion.needs in entry.structures]
-        yield from _unknown(
-            f"{path}.estimator", estimator, able, f"estimator (of {criterion.needs} curvature)"
-        )
-    if criterion.needs in ("block", "kfac") and settings.get("damping") == 0:
-        yield f"{path}.damping: got 0; needed more than 0, since {name} inverts what may be singular"
-    for key, word in (("damping", CHOSEN), ("block_size", ROW)):
-        value = settings.get(key)
-        if isinstance(value, str) and value != word:
-            yield f"{path}.{key}: got the text {value!r}; needed a number or {word!r}"
-    rounds = settings.get("rounds", 1)
-    several = isinstance(rounds, int) and rounds > 1
-    if several and "update" in settings:
-        yield f"{path}.update: the update is for masks made in one round; remove it or rounds"
-    if "schedule" in settings and not several:
-        yield f"{path}.schedule: is read with rounds of 2 or more; remove it or add rounds"
-
-
-def _keys_of_labels() -> Mapping[str, Any]:
-    """What the schema knows of a label's settings."""
-    labels: Mapping[str, Any] = read_schema()["properties"]["criteria"]["additionalProperties"]["properties"]
-    return labels
-
-
-def _undefined(config: Mapping[str, Any]) -> Iterator[str]:
-    """Criteria that are not defined for a backbone of the grid."""
-    attentive = backbone_configuration.attentive(config)
-    for path, label in _entries(config, "grid", "criteria"):
-        name = _mapping(config, "criteria", label).get("criterion", label)
-        if attentive and name in CRITERIA and not CRITERIA[name].attention:
-            yield (
-                f"{path}: {name} is not defined for networks with attention, and grid.backbones has "
-                f"{', '.join(sorted(attentive))}; compute it in a grid of convolutional backbones"
-            )
-
-
-def _groups_of_m(config: Mapping[str, Any]) -> Iterator[str]:
-    """An n:m allocation keeps a whole number of every m weights, which it cannot do in rounds."""
-    in_rounds = [
-        label
-        for _, label in _entries(config, "grid", "criteria")
-        if _mapping(config, "criteria", label).get("rounds", 1) != 1
-    ]
-    sparsities = _mapping(config, "grid").get("sparsities")
-    for path, name in _entries(config, "grid", "allocations"):
-        size = name.removeprefix("n_of_")
-        if name not in ALLOCATIONS or not size.isdigit() or not isinstance(sparsities, list):
-            continue
-        if in_rounds:
-            yield (
-                f"{path}: {name} removes a whole number of every {size} weights, and rounds do not; got rounds in "
-                f"{', '.join(in_rounds)}: compute it in a grid of its own"
-            )
-        odd = [q for q in sparsities if isinstance(q, (int, float)) and Decimal(str(q)) * int(size) % 1]
-        if odd:
-            yield (
-                f"{path}: {name} needs sparsities that are multiples of 1/{size}; got {', '.join(map(str, odd))}; "
-                "compute it in a grid of its own"
-            )
-
-
-def _chosen_damping(config: Mapping[str, Any]) -> Iterator[str]:
-    """A damping to be chosen has candidates, and is chosen for criteria of the grid."""
-    labels = [label for label, chosen in _mapping(config, "criteria").items() if _is_chosen(chosen)]
-    if labels and not _mapping(config, "damping_choice"):
-        yield (
-            f"damping_choice: missing; needed the candidates for the damping of {', '.join(map(str, labels))}"
-        )
-
-
-def _is_chosen(settings: Any) -> bool:
-    return isinstance(settings, Mapping) and settings.get("damping") == CHOSEN
-
-
-def _finetuned(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is fine-tuned is in the grid."""
-    treatments = [name for _, name in _entries(config, "grid", "batchnorm")]
-    for path, name in _entries(config, "grid", "finetune"):
-        if name not in treatments and {name, *treatments} <= set(_BATCHNORMS):
-            yield f"{path}: got {name!r}; needed one of grid.batchnorm: {', '.join(treatments)}"
-
-
-def _milestones(config: Mapping[str, Any]) -> Iterator[str]:
-    """A multistep schedule has steps, in order."""
-    settings = _mapping(config, "finetune")
-    milestones = settings.get("milestones", [])
-    if settings.get("schedule") == "multistep" and not milestones:
-        yield "finetune.milestones: got none; needed at least one, since finetune.schedule is multistep"
-    whole = isinstance(milestones, list) and all(isinstance(epoch, int) for epoch in milestones)
-    if whole and milestones != sorted(milestones):
-        yield f"finetune.milestones: got {shown(milestones)}; needed growing epochs"
-
-
-def _lists(value: Any, path: str) -> Iterator[tuple[str, list[Any]]]:
+def _lists(value: Any, path: Path) -> Iterator[tuple[Path, list[Any]]]:
     """Every list in a configuration, with its path."""
     if isinstance(value, list):
         yield path, value
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _lists(item, f"{path}.{key}" if path else str(key))
+            yield from _lists(item, (*path, key))
+
+
+def _undefined_labels(raw: Mapping[str, Any], config: Configuration) -> Found:
+    """Labels of the grid are defined, or are criteria without required settings."""
+    configured = raw.get("criteria", {})
+    for index, label in enumerate(config.grid.criteria):
+        path = ("grid", "criteria", index)
+        if label in config.criteria or label in configured:
+            continue
+        if label in CRITERIA:
+            keys = ", ".join(labels.required(label))
+            yield path, f"{label!r} needs settings ({keys}); define it under criteria"
+        else:
+            yield path, unknown(label, [*configured, *CRITERIA], "criterion or label")
+
+
+def _labels(raw: Mapping[str, Any], config: Configuration) -> Found:
+    """Labels do not mislead, and settings of rounds are read."""
+    for name, label in config.criteria.items():
+        path = ("criteria", name)
+        if name == DENSE:
+            yield path, f"the label {name!r} is reserved for the model that is not pruned; choose another"
+        if name in CRITERIA and name != label.criterion:
+            yield (
+                path,
+                f"the label {name!r} is a criterion, but its settings say {label.criterion!r}; rename the label",
+            )
+        if label.rounds > 1 and label.update:
+            yield (*path, "update"), "the update is for masks made in one round; remove it or rounds"
+        if label.rounds == 1 and "schedule" in raw.get("criteria", {}).get(name, {}):
+            yield (
+                (*path, "schedule"),
+                "the schedule is read with rounds of 2 or more; remove it or add rounds",
+            )
+
+
+def _names(config: Configuration) -> Found:
+    """Tasks and allocations exist."""
+    tasks = known_tasks(config)
+    for index, name in enumerate(config.grid.sources):
+        if name not in tasks:
+            yield ("grid", "sources", index), unknown(name, tasks, "task")
+    for suite, names in config.suites.items():
+        for index, name in enumerate(names):
+            if name not in tasks:
+                yield ("suites", suite, index), unknown(name, tasks, "task")
+
+
+def _allocations(config: Configuration) -> Found:
+    for index, name in enumerate(config.grid.allocations):
+        if name not in ALLOCATIONS:
+            yield ("grid", "allocations", index), unknown(name, ALLOCATIONS, "allocation")
+
+
+def _sources(config: Configuration) -> Found:
+    """A source is evaluated too: reports compare it with the others."""
+    evaluated = {name for names in config.suites.values() for name in names}
+    for index, name in enumerate(config.grid.sources):
+        if name in known_tasks(config) and name not in evaluated:
+            yield (
+                ("grid", "sources", index),
+                f"the source {name!r} is in no suite and would never be evaluated; add it to one",
+            )
+
+
+def _attention(config: Configuration) -> Found:
+    """Criteria are defined for every backbone of the grid."""
+    attentive = check_backbones.attentive(config)
+    for index, label in enumerate(config.grid.criteria):
+        name = config.criteria[label].criterion if label in config.criteria else ""
+        if attentive and name and not CRITERIA[name].attention:
+            yield (
+                ("grid", "criteria", index),
+                (
+                    f"{name} is not defined for networks with attention, and grid.backbones has {listed(sorted(attentive))}; "
+                    "compute it in a grid of convolutional backbones"
+                ),
+            )
+
+
+def _groups_of_m(config: Configuration) -> Found:
+    """An n:m allocation keeps a whole number of every m weights, which it cannot do in rounds."""
+    in_rounds = [
+        name for name in config.grid.criteria if name in config.criteria and config.criteria[name].rounds > 1
+    ]
+    for index, name in enumerate(config.grid.allocations):
+        path, size = ("grid", "allocations", index), name.removeprefix("n_of_")
+        if name not in ALLOCATIONS or not size.isdigit():
+            continue
+        if in_rounds:
+            yield (
+                path,
+                (
+                    f"{name} removes a whole number of every {size} weights, and rounds do not; got rounds in "
+                    f"{listed(in_rounds)}; compute it in a grid of its own"
+                ),
+            )
+        odd = [sparsity for sparsity in config.grid.sparsities if Decimal(str(sparsity)) * int(size) % 1]
+        if odd:
+            yield (
+                path,
+                f"{name} needs sparsities that are multiples of 1/{size}; got {listed(odd)}; compute it in a grid of its own",
+            )
+
+
+def _chosen_damping(config: Configuration) -> Found:
+    """A damping that is to be chosen has candidates."""
+    chosen = [
+        name for name, label in config.criteria.items() if label.options.get("damping") == labels.CHOSEN
+    ]
+    if chosen and config.damping_choice is None:
+        yield ("damping_choice",), f"missing; needed the candidates for the damping of {listed(chosen)}"
+
+
+def _finetuned(config: Configuration) -> Found:
+    """Treatments that are fine-tuned are in the grid."""
+    for index, name in enumerate(config.grid.finetune):
+        if name not in config.grid.batchnorm:
+            yield (
+                ("grid", "finetune", index),
+                f"got {name!r}; needed one of grid.batchnorm: {', '.join(config.grid.batchnorm)}",
+            )
+
+
+def _milestones(config: Configuration) -> Found:
+    """A multistep schedule has steps, in order."""
+    path, milestones = ("finetune", "milestones"), config.finetune.milestones
+    if config.finetune.schedule == "multistep" and not milestones:
+        yield path, "got none; needed at least one, since finetune.schedule is multistep"
+    if list(milestones) != sorted(milestones):
+        yield path, f"got {shown(list(milestones))}; needed growing epochs"
+
+
+def _shares(config: Configuration) -> Found:
+    """Every share of the calibration images has one."""
+    wanted = config.curvature
+    if wanted.shares > wanted.num_examples:
+        yield (
+            ("curvature", "shares"),
+            f"got {wanted.shares}; needed at most {wanted.num_examples}, since every share needs one of curvature.num_examples",
+        )
+
+
+def _results(config: Configuration) -> Found:
+    """The folder of results can be in Snakemake's patterns and in a file system's paths."""
+    folder = config.results
+    if "{" in folder or "}" in folder:
+        yield (
+            ("results",),
+            f"got {shown(folder)}; needed a path without braces, which Snakemake reads as wildcards",
+        )
+    longest = max(len(part.encode()) for part in folder.split("/"))
+    if longest > 255 or len(folder.encode()) > _LONGEST_RESULTS:
+        yield (
+            ("results",),
+            (
+                f"got a path of {len(folder.encode())} bytes, whose longest name has {longest}; needed at most {_LONGEST_RESULTS} "
+                "bytes, and 255 for each name"
+            ),
+        )
+
+
+def _long_names(config: Configuration) -> Found:
+    """Names of files are no longer than file systems allow."""
+    names: list[tuple[Path, str]] = [
+        ((section, name), name)
+        for section in ("datasets", "tasks", "suites", "criteria")
+        for name in getattr(config, section)
+    ]
+    names += [(("grid", "backbones", index), name) for index, name in enumerate(config.grid.backbones)]
+    for index, sparsity in enumerate(config.grid.sparsities):
+        names.append((("grid", "sparsities", index), format(Decimal(str(sparsity)), "f")))
+    for path, name in names:
+        if len(name) > LONGEST_NAME:
+            yield path, f"got {len(name)} characters in paths; needed at most {LONGEST_NAME}"
+
+
+_CHECKS: tuple[Callable[[Configuration], Found], ...] = (
+    _names,
+    _allocations,
+    _sources,
+    _attention,
+    _groups_of_m,
+    _chosen_damping,
+    _finetuned,
+    check_backbones.known,
+    check_backbones.own,
+    check_tasks.data_sets,
+    check_tasks.tasks,
+    check_tasks.calibration,
+    _milestones,
+    _shares,
+    _results,
+    _long_names,
+)

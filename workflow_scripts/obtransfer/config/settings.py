@@ -7,16 +7,21 @@ criterion, estimator or structure are declared there (`obtransfer.registry`) and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt, doc
+from annotated_types import Ge, Gt, Le, Len, Lt, Predicate, doc
 
-Name = Annotated[str, doc("small letters, digits and _, beginning with a letter")]
+Name = Annotated[
+    str,
+    Predicate(re.compile("[a-z][a-z0-9_]*").fullmatch),
+    doc("small letters, digits and _, beginning with a letter"),
+]
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(1), doc("a number of images")]
-CountOrRest = Annotated[int | Literal["rest"], doc("a number of images, or rest for all that are left")]
+CountOrRest = Annotated[Positive | Literal["rest"], doc("a number of images, or rest for all that are left")]
 Sparsity = Annotated[float, Gt(0), Lt(1), doc("the fraction of prunable weights that is removed")]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 BatchNorm = Literal["keep", "recalibrate"]
@@ -64,7 +69,9 @@ class BackboneEntry:
 class FetchSettings:
     """How files of weights are fetched. No result depends on it."""
 
-    mirror: Annotated[str, Len(1), doc("a folder or the beginning of addresses that is tried first")] | None = None
+    mirror: (
+        Annotated[str, Len(1), doc("a folder or the beginning of addresses that is tried first")] | None
+    ) = None
     offline: Annotated[bool, doc("whether no connection may be opened")] = False
     lock: Annotated[str, Len(1), doc("the file of checksums")] = "resources/weights.lock.yaml"
 
@@ -103,7 +110,10 @@ class TaskEntry:
 
     dataset: Annotated[str, doc("a name under datasets")]
     classes: (
-        Annotated[tuple[Annotated[int, Ge(0)] | str, ...], Len(2), doc("indices or names")] | Literal["all"] | Draw | None
+        Annotated[tuple[Annotated[int, Ge(0)] | str, ...], Len(2), doc("indices or names")]
+        | Literal["all"]
+        | Draw
+        | None
     ) = None
     images_per_class: OwnImagesPerClass = field(default_factory=OwnImagesPerClass)
 
@@ -114,11 +124,19 @@ class GridSettings:
 
     backbones: Annotated[tuple[str, ...], Len(1), doc("architecture.pretraining")]
     sources: Annotated[tuple[str, ...], Len(1), doc("tasks whose images make masks and fine-tune models")]
-    criteria: Annotated[tuple[Name, ...], Len(1), doc("labels under criteria, or criteria without required settings")]
-    allocations: Annotated[tuple[str, ...], Len(1), doc("how the sparsity is spread over layers")] = ("global",)
+    criteria: Annotated[
+        tuple[Name, ...], Len(1), doc("labels under criteria, or criteria without required settings")
+    ]
+    allocations: Annotated[tuple[str, ...], Len(1), doc("how the sparsity is spread over layers")] = (
+        "global",
+    )
     sparsities: Annotated[tuple[Sparsity, ...], Len(1), doc("the dense model is always in the grid")]
-    batchnorm: Annotated[tuple[BatchNorm, ...], Len(1), doc("BatchNorm's statistics after pruning")] = ("keep",)
-    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Len(1), doc("of examples, random scores and batches")] = (0,)
+    batchnorm: Annotated[tuple[BatchNorm, ...], Len(1), doc("BatchNorm's statistics after pruning")] = (
+        "keep",
+    )
+    seeds: Annotated[
+        tuple[Annotated[int, Ge(0)], ...], Len(1), doc("of examples, random scores and batches")
+    ] = (0,)
     finetune: Annotated[
         tuple[BatchNorm, ...], doc("the treatments of grid.batchnorm whose models are fine-tuned too")
     ] = ()
@@ -136,8 +154,13 @@ class Label:
     estimator: Annotated[str, doc("an estimator's name, for criteria that read curvature")] | None = None
     options: Options = field(default_factory=dict)
     structure_options: Options = field(default_factory=dict)
-    update: Annotated[Literal["joint"], doc("surviving weights make up for those removed from their block")] | None = None
-    rounds: Annotated[int, Ge(1), doc("weights are removed in so many rounds; scores are computed anew in each")] = 1
+    update: (
+        Annotated[Literal["joint"], doc("surviving weights make up for those removed from their block")]
+        | None
+    ) = None
+    rounds: Annotated[
+        int, Ge(1), doc("weights are removed in so many rounds; scores are computed anew in each")
+    ] = 1
     schedule: Annotated[
         Literal["exponential", "linear", "cubic"], doc("how the sparsity grows over the rounds")
     ] = "exponential"
@@ -167,12 +190,21 @@ class HeadSettings:
 class CurvatureSettings:
     """Statistics of the source's calibration images. Settings of single estimators (`options`) stand beside these."""
 
-    num_examples: Annotated[int, Ge(1), doc("calibration images that are read, evenly from every class")] = 200
+    num_examples: Annotated[int, Ge(1), doc("calibration images that are read, evenly from every class")] = (
+        200
+    )
     batch_size: Annotated[int, Ge(1), doc("for speed and memory only")] = 50
     shares: Annotated[int, Ge(1), doc("jobs that divide the images; their results are merged")] = 1
-    memory_gb: Annotated[
-        float, Gt(0), doc("for one statistic; larger ones are computed in groups of layers; default half of what is free")
-    ] | None = None
+    memory_gb: (
+        Annotated[
+            float,
+            Gt(0),
+            doc(
+                "for one statistic; larger ones are computed in groups of layers; default half of what is free"
+            ),
+        ]
+        | None
+    ) = None
     options: Options = field(default_factory=dict)
 
 
@@ -186,9 +218,13 @@ class FinetuneSettings:
 
     epochs: Annotated[int, Ge(1), doc("passes over the train split")]
     batch_size: Annotated[int, Ge(1), doc("images a step; the last step of an epoch takes what is left")] = 32
-    learning_rate: Annotated[float, Gt(0), doc("of the loss ½ Σ (output − one-hot)², at the start of the schedule")]
+    learning_rate: Annotated[
+        float, Gt(0), doc("of the loss ½ Σ (output − one-hot)², at the start of the schedule")
+    ]
     momentum: Annotated[float, Ge(0), Lt(1), doc("torch's form v ← μ v + g, w ← w − η v")] = 0.9
-    weight_decay: Annotated[float, Ge(0), doc("added to the gradient of all trained parameters, norms and biases too")] = 1e-4
+    weight_decay: Annotated[
+        float, Ge(0), doc("added to the gradient of all trained parameters, norms and biases too")
+    ] = 1e-4
     schedule: Annotated[
         Literal["multistep", "cosine", "constant"],
         doc("multistep: × gamma at each milestone; cosine: to 0 at the end"),
@@ -198,10 +234,12 @@ class FinetuneSettings:
     ] = ()
     gamma: Annotated[float, Gt(0), Le(1), doc("the factor of multistep")] = 0.1
     batchnorm: Annotated[
-        Literal["frozen", "trained"], doc("whether BatchNorm normalises with its running statistics or with the batch")
+        Literal["frozen", "trained"],
+        doc("whether BatchNorm normalises with its running statistics or with the batch"),
     ] = "frozen"
     augmentation: Annotated[
-        Literal["none", "flip", "crop_flip"], doc("left-right flips, or random resized crops and flips, drawn anew")
+        Literal["none", "flip", "crop_flip"],
+        doc("left-right flips, or random resized crops and flips, drawn anew"),
     ] = "none"
 
 
@@ -240,22 +278,31 @@ class Configuration:
 
     results: Annotated[str, Len(1), doc("the folder that holds everything that is made")] = "results"
     precision: Annotated[
-        Precision, doc("of forward and backward passes on a GPU, in evaluation and fine-tuning; a CPU computes in float32")
+        Precision,
+        doc(
+            "of forward and backward passes on a GPU, in evaluation and fine-tuning; a CPU computes in float32"
+        ),
     ] = "float32"
     data: DataSettings
-    backbones: Annotated[Mapping[str, BackboneEntry], doc("architecture.pretraining: weights of yours")] = field(
-        default_factory=dict
+    backbones: Annotated[Mapping[str, BackboneEntry], doc("architecture.pretraining: weights of yours")] = (
+        field(default_factory=dict)
     )
     weights: FetchSettings = field(default_factory=FetchSettings)
-    datasets: Annotated[Mapping[Name, DatasetEntry], doc("name: where the images are")] = field(default_factory=dict)
-    tasks: Annotated[Mapping[Name, TaskEntry], doc("name: some classes of a data set")] = field(default_factory=dict)
+    datasets: Annotated[Mapping[Name, DatasetEntry], doc("name: where the images are")] = field(
+        default_factory=dict
+    )
+    tasks: Annotated[Mapping[Name, TaskEntry], doc("name: some classes of a data set")] = field(
+        default_factory=dict
+    )
     suites: Annotated[
         Mapping[Name, Annotated[tuple[str, ...], Len(1)]],
         Len(1),
         doc("name: tasks that are evaluated together in one pass over a model"),
     ]
     grid: GridSettings
-    criteria: Annotated[Mapping[Name, Label], doc("label: a criterion and its settings")] = field(default_factory=dict)
+    criteria: Annotated[Mapping[Name, Label], doc("label: a criterion and its settings")] = field(
+        default_factory=dict
+    )
     damping_choice: DampingChoice | None = None
     heads: HeadSettings = field(default_factory=HeadSettings)
     curvature: CurvatureSettings = field(default_factory=CurvatureSettings)

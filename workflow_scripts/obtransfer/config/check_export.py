@@ -1,0 +1,29 @@
+"""Does `export` name points of the grid?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from obtransfer.config.describe import Path, listed
+from obtransfer.config.settings import Configuration
+
+DENSE = "dense"
+_AXES = ("backbones", "sources", "criteria", "allocations", "sparsities", "batchnorm", "seeds")
+
+
+def export(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple[Path, str]]:
+    """Everything that `export` names is in the grid."""
+    wanted = config.export
+    if wanted is None:
+        return
+    for axis in _AXES:
+        known = [*getattr(config.grid, axis), *([DENSE] if axis == "criteria" else [])]
+        for index, value in enumerate(getattr(wanted, axis) or ()):
+            if value not in known:
+                yield ("export", axis, index), f"{value} is not in grid.{axis}: {listed(known)}; add it there"
+    if "finetuned" in raw["export"].get("stages", ()) and not config.grid.finetune:
+        yield (
+            ("export", "stages"),
+            "nothing is fine-tuned, since grid.finetune is empty; remove finetuned or add to the grid",
+        )
