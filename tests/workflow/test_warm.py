@@ -23,7 +23,8 @@ def step(*, how: str):
     import os, signal, sys, time
     from pathlib import Path
     from obtransfer.errors import ObtransferError
-    Path("pid").write_text(str(os.getpid()))
+    if how != "saves":
+        Path("pid").write_text(str(os.getpid()))
     print(f"parent {os.getppid()} torch {'torch' in sys.modules} here {os.environ['HERE']} ANSWER")
     if how == "fails":
         raise ObtransferError("no luck")
@@ -39,6 +40,15 @@ def step(*, how: str):
         print("threads", {torch.get_num_threads(), *(found["num_threads"] for found in threadpool_info())})
     if how == "sleeps":
         time.sleep(60)
+    if how == "saves":
+        from obtransfer.runtime.step import told_to_stop
+        told = told_to_stop()
+        Path("pid").write_text(str(os.getpid()))
+        while not told():
+            time.sleep(0.02)
+        time.sleep(1)
+        Path("saved").touch()
+        raise ObtransferError("stopped as asked")
 
 if __name__ == "__main__":
     run_step(step, SimpleNamespace(rule="step", threads=int(sys.argv[2]), log=["step.log"], output={}, input={}, params={},
@@ -139,6 +149,54 @@ def test_a_killed_server_takes_its_children_along_and_the_next_step_starts_anoth
         time.sleep(0.05)
     assert not alive(child)
     assert int(parent_of(folder, "works")) != server
+
+
+def begun(folder: Path) -> int:
+    """The child, once it has begun."""
+    while not ((folder / "pid").exists() and (folder / "pid").read_text()):
+        time.sleep(0.05)
+    return int((folder / "pid").read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM])
+def test_a_step_passes_on_what_asks_it_to_stop_and_waits_for_the_save(
+    folder: Path, number: signal.Signals
+) -> None:
+    for name in ("pid", "saved"):
+        (folder / name).unlink(missing_ok=True)
+    process = start(folder, "saves")
+    child = begun(folder)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "stopped as asked" in errors
+    assert (folder / "saved").exists() and not alive(child)
+
+
+def test_a_save_is_finished_when_step_child_and_server_are_told_at_once(folder: Path) -> None:
+    """As SLURM does."""
+    server = int(parent_of(folder, "works"))
+    for name in ("pid", "saved"):
+        (folder / name).unlink(missing_ok=True)
+    process = start(folder, "saves")
+    for pid in (server, process.pid, begun(folder)):
+        os.kill(pid, signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert (folder / "saved").exists()
+    deadline = time.time() + 60
+    while alive(server) and time.time() < deadline:
+        time.sleep(0.05)
+    assert not alive(server) and int(parent_of(folder, "works")) != server
+
+
+def test_a_signal_while_the_server_starts_is_kept_for_the_child(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "step.py").write_text((folder / "step.py").read_text())
+    process = start(tmp_path, "sleeps")
+    sockets = tmp_path / f"obtransfer-{os.getuid()}"
+    while not list(sockets.glob("*.socket")):  # it listens, and imports for seconds
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 128 + signal.SIGTERM
+    os.kill(int(parent_of(tmp_path, "works")), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("environment", [{"OBTRANSFER_WARM": "0"}, {"SLURM_JOB_ID": "1"}])

@@ -157,8 +157,10 @@ class Executor(RemoteExecutor):
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """One poll. What is not yielded is forgotten, and an exception would end the run, so nothing may raise."""
+        if not active_jobs:
+            return  # Snakemake's thread may ask before `__post_init__` has made what follows
         begun = time.monotonic()
-        verdicts = self._poll(active_jobs) if active_jobs and not self.stopping else {}
+        verdicts = {} if self.stopping else self._poll(active_jobs)
         least = self.workflow.remote_execution_settings.seconds_between_status_checks
         # A query that fails or hangs is put off by those who ask it, so the others need not wait for it.
         ails = self.run.watcher.failures > 0 or bool(getattr(self.run.cluster, "complaint", ""))

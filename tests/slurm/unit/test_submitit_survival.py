@@ -287,6 +287,15 @@ def test_a_query_that_hangs_does_not_put_off_the_next_poll(
     assert executor.next_seconds_between_status_checks == pytest.approx(next_s, rel=0.3)
 
 
+def test_a_poll_without_jobs_needs_nothing() -> None:
+    """Snakemake's thread polls a second after its start, also when `__post_init__` still waits for a slow disk."""
+
+    async def active() -> list[Any]:
+        return [job async for job in Executor.__new__(Executor).check_active_jobs([])]
+
+    assert asyncio.run(active()) == []
+
+
 @pytest.mark.slow
 def test_outputs_are_noted_as_incomplete_before_sbatch_answers(
     cluster: FakeCluster, workflow: Workflow, wait_until: Callable[..., None]

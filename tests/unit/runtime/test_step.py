@@ -135,3 +135,27 @@ def test_the_wish_to_stop_is_kept_to_be_told(number: signal.Signals) -> None:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def test_a_second_wish_to_stop_during_the_first_is_no_deadlock() -> None:
+    """SLURM's TERM and USR2 come at the same moment. Here the second one comes before every line of the handler."""
+    code = """
+import signal, sys
+from obtransfer.runtime.step import told_to_stop
+told, sent = told_to_stop(), []
+def interrupt(frame, event, argument):
+    if len(sent) < 50:
+        sent.append(event)
+        signal.raise_signal(signal.SIGTERM)
+    return interrupt
+handler = signal.getsignal(signal.SIGUSR2)
+sys.settrace(interrupt)
+handler(signal.SIGUSR2, None)
+sys.settrace(None)
+print(bool(sent) and told())
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "True\n"

@@ -15,7 +15,6 @@ import resource
 import runpy
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -152,10 +151,12 @@ def told_to_stop() -> Callable[[], bool]:
 
     USR2 and USR1 are SLURM's warnings of the time limit or of preemption, TERM is what `kill` and `scancel` send.
     """
-    told = threading.Event()
-    for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    return told.is_set
+    told: list[
+        int
+    ] = []  # no threading.Event: a second signal during its `set` would wait for the first for ever
+    for number in warm.SIGNALS:
+        signal.signal(number, lambda number, _: told.append(number))
+    return lambda: bool(told)
 
 
 def _may_use_gpu() -> bool:

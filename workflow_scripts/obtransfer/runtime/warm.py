@@ -28,12 +28,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 IDLE_SECONDS = 60.0
 PACKAGES = ("torch", "torchvision", "timm")
+SIGNALS = (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)  # they ask a step to end soon
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,9 +59,12 @@ def run(request: dict[str, Any], preload: Sequence[str]) -> int:
     if unknown:
         raise ValueError(f"not preloaded by the warm process: {sorted(unknown)}; it has {PACKAGES}")
     message = {"request": request, "environment": dict(os.environ), "folder": os.getcwd(), "path": sys.path}
-    with _connect() as connection:
-        socket.send_fds(connection, [b"\0"], [1, 2])
-        connection.sendall(json.dumps(message).encode() + b"\n")
+    message["ignored"] = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    with _pass_on() as hand_over, _connect() as connection:
+        text = json.dumps(message).encode()
+        socket.send_fds(connection, [len(text).to_bytes(8, "big")], [1, 2])
+        connection.sendall(text)
+        hand_over(connection)
         status = connection.makefile("rb").read()
     if not status:
         log = _address().with_suffix(".log")
@@ -70,6 +74,31 @@ def run(request: dict[str, Any], preload: Sequence[str]) -> int:
         )
         return 1
     return int(status)
+
+
+@contextlib.contextmanager
+def _pass_on() -> Iterator[Callable[[socket.socket], None]]:
+    """Send signals to the child instead of dying of them; those that come before there is a connection go with it."""
+    early: list[int] = []
+    known: list[socket.socket] = []
+
+    def handle(number: int, _: Any) -> None:
+        if not known:
+            early.append(number)
+            return
+        with contextlib.suppress(OSError):
+            known[0].send(bytes([number]))
+
+    def hand_over(connection: socket.socket) -> None:
+        known.append(connection)
+        connection.sendall(bytes(early))
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield hand_over
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _libraries() -> list[str]:
@@ -149,10 +178,18 @@ class Server:
         self.selector = selectors.DefaultSelector()
         self.selector.register(listener, selectors.EVENT_READ, self._accept)
         self.children = 0
+        self.stopped = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: Any) -> None:
+        """SLURM tells every process of a job: children may be saving, and die with this one."""
+        self.stopped = True
+        if not self.children:
+            sys.exit(128 + signal.SIGTERM)
 
     def run(self, address: Path) -> None:
         """Serve until nothing has run for `IDLE_SECONDS`."""
-        while True:
+        while not self.stopped or self.children:
             if self._handle(None if self.children else IDLE_SECONDS):
                 continue
             # Callers connect under the same lock: after it nobody can be waiting on a socket that closes.
@@ -172,25 +209,36 @@ class Server:
         connection, _ = self.listener.accept()
         try:
             connection.settimeout(10)
-            _, descriptors, _, _ = socket.recv_fds(connection, 1, 2)
-            message = json.loads(connection.makefile("rb").readline())
+            size, descriptors, _, _ = socket.recv_fds(connection, 8, 2)
+            message = json.loads(_receive(connection, int.from_bytes(size, "big")))
         except (OSError, ValueError):
             connection.close()
             return
+        self.children += 1
+        server = os.getpid()
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, SIGNALS
+        )  # the child must not lose one to a handler of the server's
         child = os.fork()
         if child == 0:
-            _become_step(message, descriptors)
+            _become_step(message, descriptors, server)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for descriptor in descriptors:
             os.close(descriptor)
         watched = os.pidfd_open(child)
-        self.children += 1
         self.selector.register(watched, selectors.EVENT_READ, lambda: self._reap(child, watched, connection))
-        # Nothing more is sent to us: what there is to read is the end, when the caller dies.
-        self.selector.register(connection, selectors.EVENT_READ, lambda: self._hang_up(child, connection))
+        self.selector.register(connection, selectors.EVENT_READ, lambda: self._hear(child, connection))
 
-    def _hang_up(self, child: int, connection: socket.socket) -> None:
-        self.selector.unregister(connection)
-        os.kill(child, signal.SIGKILL)  # not reaped yet, so the number is still the child's
+    def _hear(self, child: int, connection: socket.socket) -> None:
+        """Signals for the child, or the end, when the caller dies. It is not reaped yet: the number is still the child's."""
+        try:
+            numbers = connection.recv(64)
+        except OSError:
+            numbers = b""
+        if not numbers:
+            self.selector.unregister(connection)
+        for number in numbers or [signal.SIGKILL]:
+            os.kill(child, number)
 
     def _reap(self, child: int, watched: int, connection: socket.socket) -> None:
         _, status = os.waitpid(child, 0)
@@ -204,11 +252,24 @@ class Server:
             connection.sendall(str(code if code >= 0 else 128 - code).encode())
 
 
-def _become_step(message: dict[str, Any], descriptors: Sequence[int]) -> None:
-    """In the child: take over the caller's output, environment and folder, run the step and leave."""
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly so many bytes, unless the other side ends before: what follows them is the signals."""
+    found = b""
+    while len(found) < size and (part := connection.recv(size - len(found))):
+        found += part
+    return found
+
+
+def _become_step(message: dict[str, Any], descriptors: Sequence[int], server: int) -> None:
+    """In the child: take over the caller's signals, output, environment and folder, run the step and leave."""
     status = 1
     try:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN if number in message["ignored"] else signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:
+            return  # it died before this process could ask to die with it
         for target, descriptor in zip((1, 2), descriptors, strict=True):
             os.dup2(descriptor, target)
         os.environ.clear()
