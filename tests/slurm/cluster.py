@@ -27,8 +27,13 @@ from typing import Self
 
 from cluster_files import NODES, free_ports, missing, search_path, write_configuration, write_shims
 from cluster_processes import ClusterError, Daemons, job_processes, send, wait
+from patience import allowance_s, wait_until
 
 _PORTS = ("slurmctld", "slurmdbd", "mariadb", *NODES)
+ENDS = {
+    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "NODE_FAIL",
+}  # fmt: skip
+HELD = {"REQUEUE_HOLD", "SPECIAL_EXIT"}
 _DAEMONS = ("slurmctld", "slurmdbd", "mariadb", "munged")
 _MARIADB = (
     "--skip-log-bin",
@@ -92,7 +97,7 @@ class Cluster:
     def stop(self) -> None:
         """End all daemons and whatever its jobs still run."""
         self._daemons.stop(NODES)
-        wait(self._no_job_process_left, 20, lambda: f"processes of jobs go on: {job_processes(self.folder)}")
+        wait(self._no_job_process_left, lambda: f"processes of jobs go on: {job_processes(self.folder)}")
         for name in _DAEMONS:
             self._daemons.stop([name])
 
@@ -109,7 +114,7 @@ class Cluster:
         """The standard output of one of SLURM's commands, run past the shims."""
         environment = self._daemons.environment
         done = subprocess.run(
-            words, env=environment, check=False, capture_output=True, text=True, timeout=120
+            words, env=environment, check=False, capture_output=True, text=True, timeout=allowance_s()
         )
         if check and done.returncode:
             raise ClusterError(
@@ -120,7 +125,7 @@ class Cluster:
     def kill_node(self, name: str, jobs: bool = False) -> None:
         """kill -9 a slurmd; with `jobs`, all processes of its jobs, too, as when a machine dies."""
         self._daemons.kill(name)
-        wait(lambda: self._daemons.pid(name) is None, 10, lambda: f"{name} goes on")
+        wait(lambda: self._daemons.pid(name) is None, lambda: f"{name} goes on")
         if jobs:
             send(job_processes(self.folder, name), signal.SIGKILL)
 
@@ -148,6 +153,33 @@ class Cluster:
         log = self.folder / "calls.log"
         lines = log.read_text().splitlines() if log.exists() else []
         return [line for line in lines if line.partition(" ")[0] == name]
+
+    def state(self, job: str) -> str:
+        """SLURM's word for a job, the queue's before the accounting's; "" if neither knows it."""
+        text = self.command("squeue", "-h", "-t", "all", "--array", "-j", job, "-o", "%T", check=False)
+        if not text and self.accounting:
+            text = self.command("sacct", "-nPX", "-j", job, "--format=State", check=False)
+        return (text.split() or [""])[0]
+
+    def wait_for_state(self, job: str, state: str) -> None:
+        """Wait until a job is in this state; not any longer when it has ended in another."""
+
+        def hopeless() -> str:
+            found = self.state(job)
+            return f"job {job} has ended as {found}" if found in ENDS - {state} else self.stuck()
+
+        wait_until(lambda: self.state(job) == state, self.queue, hopeless=hopeless)
+
+    def stuck(self) -> str:
+        """Which jobs SLURM holds, so that they never go on by themselves; "" if none."""
+        text = self.command("squeue", "-h", "-t", "all", "--array", "-o", "%i|%j|%T|%r", check=False)
+        jobs = [line.split("|") for line in text.splitlines() if line.count("|") == 3]
+        held = [" ".join(job) for job in jobs if job[2] in HELD or "held" in job[3].lower()]
+        return f"SLURM holds {held}" if held else ""
+
+    def queue(self) -> str:
+        """What squeue and sinfo show, for messages."""
+        return self.command("squeue", "-t", "all", check=False) + self.command("sinfo", "-N", check=False)
 
     def idle(self) -> bool:
         """Whether all nodes wait for jobs."""

@@ -55,7 +55,7 @@ ReturnToService=2
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
-KillWait=5
+KillWait=10
 SlurmdTimeout=20
 InactiveLimit=0
 {accounting}{settings}{nodes}

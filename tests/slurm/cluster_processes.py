@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from patience import wait_until
+
+_TIDY_S = 10  # a daemon that takes longer to end is killed
+
 
 class ClusterError(RuntimeError):
     """The cluster could not be started or did not answer."""
 
 
-def wait(condition: Callable[[], bool], seconds: float, failure: Callable[[], str]) -> None:
-    """Poll `condition` for at most so long.
+def wait(condition: Callable[[], bool], failure: Callable[[], str]) -> None:
+    """`wait_until`, for what is no test.
 
     Raises:
         ClusterError: with what `failure` says.
     """
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise ClusterError(f"{failure()} (waited {seconds:g} s)")
-        time.sleep(0.05)
+    wait_until(condition, failure, error=ClusterError)
 
 
 class Daemons:
@@ -57,13 +57,13 @@ class Daemons:
         words = path.read_text().split() if path.exists() else []
         return int(words[0]) if len(words) == 2 and started(int(words[0])) == words[1] else None
 
-    def wait(self, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+    def wait(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait until it is ready.
 
         Raises:
             ClusterError: if it dies or takes too long, with the end of its log.
         """
-        wait(lambda: self.pid(name) is None or ready(), seconds, lambda: self._story(name, "is not ready"))
+        wait(lambda: self.pid(name) is None or ready(), lambda: self._story(name, "is not ready"))
         if self.pid(name) is None:
             raise ClusterError(self._story(name, "has died"))
 
@@ -73,18 +73,17 @@ class Daemons:
         if pid is not None:
             send([pid], number)
 
-    def stop(self, names: Iterable[str], seconds: float = 10) -> None:
+    def stop(self, names: Iterable[str]) -> None:
         """End them all at the same time, with force if need be."""
         names = list(names)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for name in names:
-                self.kill(name, number)
-            try:
-                return wait(lambda: not any(map(self.pid, names)), seconds, lambda: "daemons go on")
-            except ClusterError:
-                if number == signal.SIGKILL:
-                    raise
-        raise AssertionError("not reached")
+        for name in names:
+            self.kill(name, signal.SIGTERM)
+        until = time.monotonic() + _TIDY_S
+        while any(map(self.pid, names)) and time.monotonic() < until:
+            time.sleep(0.05)
+        for name in names:
+            self.kill(name)
+        wait(lambda: not any(map(self.pid, names)), lambda: f"still running: {names}")
 
     def _reap(self) -> None:
         self._children = [child for child in self._children if child.poll() is None]

@@ -12,8 +12,8 @@ import pytest
 from cluster import Cluster
 from cluster_files import missing
 from cluster_processes import processes_of
+from patience import wait_until as _wait_until
 from runs import Workflow
-from runs import wait_until as _wait_until
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def workflow_without_accounting(tmp_path: Path, slurm_without_accounting: Cluste
 
 @pytest.fixture
 def wait_until() -> Callable[..., None]:
-    """Poll a condition until a deadline."""
+    """Poll a condition for as long as this machine needs."""
     return _wait_until
 
 
@@ -76,7 +76,7 @@ def _running(accounting: bool, **settings: str) -> Iterator[Cluster]:
 def _workflow(tmp_path: Path, cluster: Cluster) -> Iterator[Workflow]:
     folder = tmp_path / "it's here"
     folder.mkdir()
-    found = Workflow(folder, cluster.environment | {"OMP_NUM_THREADS": "1"})
+    found = Workflow(folder, cluster.environment | {"OMP_NUM_THREADS": "1"}, hopeless=cluster.stuck)
     yield found
     found.kill()
 
@@ -91,5 +91,5 @@ def _tidy(cluster: Cluster) -> list[str]:
     left = [job for job in jobs if not job.endswith("COMPLETING")]
     if left:
         cluster.command("scancel", "--quiet", *{job.partition("_")[0].split()[0] for job in left})
-    _wait_until(cluster.idle, 60, lambda: cluster.command("sinfo", "--Node") + cluster.command("squeue"))
+    _wait_until(cluster.idle, cluster.queue)
     return faults + left

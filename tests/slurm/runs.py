@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cluster import Cluster
+from patience import nothing_wrong, wait_until
 
 FLAGS = (
     *("--executor", "submitit", "-j", "20", "--rerun-incomplete", "--nolock", "--latency-wait", "5"),
@@ -22,6 +22,8 @@ FLAGS = (
 
 class Run(subprocess.Popen[str]):
     """A run of Snakemake whose output goes to a file, so that it never waits for a reader."""
+
+    hopeless: Callable[[], str] = staticmethod(nothing_wrong)
 
     def __init__(self, words: Sequence[str], log: Path, **more: Any) -> None:
         self.log = log
@@ -48,12 +50,17 @@ class Run(subprocess.Popen[str]):
         self.wait(timeout)
         return self.output, ""
 
-    def end(self, status: int = 0, timeout: float = 400) -> str:
-        """Wait for its end, which must come with this exit status; all it printed."""
-        try:
-            self.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {timeout:g} s:\n{self.output}") from None
+    def end(self, status: int = 0, hopeless: Callable[[], str] | None = None) -> str:
+        """Wait for its end, which must come with this exit status, as long as it goes on printing; all it printed.
+
+        `hopeless`: see `wait_until`; by default what the cluster says of its jobs.
+        """
+        wait_until(
+            lambda: self.poll() is not None,
+            lambda: f"still running:\n{self.output}",
+            hopeless=hopeless or self.hopeless,
+            progress=lambda: self.log.stat().st_size,
+        )
         assert self.returncode == status, self.output
         return self.output
 
@@ -76,12 +83,14 @@ class Workflow:
         folder: its working directory.
         environment: what Snakemake runs in; this process's own if None.
         flags: what each run is started with; those given to `start` come behind.
+        hopeless: why its jobs can't go on, "" while they can.
         runs: all so far.
     """
 
     folder: Path
     environment: Mapping[str, str] | None = None
     flags: Sequence[str] = FLAGS
+    hopeless: Callable[[], str] = nothing_wrong
     runs: list[Run] = field(default_factory=list)
 
     def write(self, snakefile: str) -> None:
@@ -94,6 +103,7 @@ class Workflow:
         log = self.folder.parent / f"{self.folder.name}.run{len(self.runs)}.log"
         words = [str(snakemake), *self.flags, *flags]
         self.runs.append(Run(words, log, cwd=self.folder, env=self.environment))
+        self.runs[-1].hopeless = self.hopeless
         return self.runs[-1]
 
     def run(self, *flags: str, status: int = 0) -> str:
@@ -122,17 +132,6 @@ class Workflow:
         """kill -9 of what still runs."""
         for run in self.runs:
             run.kill_all()
-
-
-def wait_until(
-    condition: Callable[[], bool], seconds: float = 240, message: str | Callable[[], str] = ""
-) -> None:
-    """Poll a condition, for at most four minutes (a busy machine is slow to start Snakemake)."""
-    until = time.monotonic() + seconds
-    while not condition():
-        said = (message() if callable(message) else message) or "it never came true"
-        assert time.monotonic() < until, f"{said} (waited {seconds:g} s)"
-        time.sleep(0.1)
 
 
 def _tasks(job: str) -> list[str]:

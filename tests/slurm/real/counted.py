@@ -14,7 +14,8 @@ from pathlib import Path
 
 from cluster import Cluster
 from cluster_processes import send, started
-from runs import FLAGS, Run, Workflow, wait_until
+from patience import wait_until
+from runs import FLAGS, Run, Workflow
 
 RULE_ALL = "rule all:\n    input: {inputs}\n"
 RULE = """
@@ -66,7 +67,7 @@ class Counted(Workflow):
             shim.write_text(_SHIM.format(folder=shlex.quote(str(self.faults)), name=name, program=program))
             shim.chmod(0o755)
         environment["PATH"] = f"{self.faults}:{environment['PATH']}"
-        super().__init__(folder, environment, (*FLAGS, *flags))
+        super().__init__(folder, environment, (*FLAGS, *flags), hopeless=cluster.stuck)
 
     def fault(self, name: str, text: str | None = "") -> None:
         """Switch a fault on, or off with None: fail_X (its message), hang_X, die_before_X, die_after_X."""
@@ -109,18 +110,21 @@ class Counted(Workflow):
                 not ids
                 & set(self.cluster.command("squeue", "--array", "-h", "-t", "all", "-o", "%i").split())
             ),
-            90,
-            lambda: self.cluster.command("squeue", "-t", "all"),
+            self.cluster.queue,
         )
 
-    def wait_for(self, *names: str, seconds: float = 120) -> None:
+    def wait_for(self, *names: str) -> None:
         """Wait until all these steps have begun."""
         run = self.runs[-1]
 
         def ready() -> bool:
             return set(names) <= set(self.begun()) or run.poll() is not None
 
-        wait_until(ready, seconds, lambda: f"begun: {dict(self.begun())}, wanted {names}\n{run.output}")
+        wait_until(
+            ready,
+            lambda: f"begun: {dict(self.begun())}, wanted {names}\n{run.output}\n{self.cluster.queue()}",
+            hopeless=self.cluster.stuck,
+        )
         assert set(names) <= set(self.begun()), run.output
 
     def end_all(self) -> None:
@@ -206,11 +210,9 @@ def restart_slurmctld(cluster: Cluster, meanwhile: Callable[[], None]) -> None:
     """kill -9 of slurmctld; comes back when the new one answers."""
     daemons = cluster._daemons
     daemons.kill("slurmctld", signal.SIGKILL)
-    wait_until(lambda: daemons.pid("slurmctld") is None, 10, "slurmctld goes on")
+    wait_until(lambda: daemons.pid("slurmctld") is None, "slurmctld goes on")
     try:
         meanwhile()
     finally:
         daemons.start("slurmctld", "slurmctld", "-D", "-f", str(cluster.folder / "slurm.conf"))
-        wait_until(
-            lambda: "is UP" in cluster.command("scontrol", "ping", check=False), 60, "slurmctld is not up"
-        )
+        wait_until(lambda: "is UP" in cluster.command("scontrol", "ping", check=False), "slurmctld is not up")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from cluster import Cluster
+from patience import wait_until
 from project import ROOT, Project, create
-from runs import wait_until
+from runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
@@ -31,17 +31,9 @@ def small(config: dict[str, Any]) -> None:
 def run(project: Project, slurm: Cluster, *arguments: str) -> str:
     """`snakemake --profile slurm -j 64` in the project, polling often; what it printed."""
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-j", "64"]
-    done = subprocess.run(
-        [*command, "--seconds-between-status-checks", "1", "--latency-wait", "10", *arguments],
-        cwd=project.folder,
-        env=slurm.environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    words = [*command, "--seconds-between-status-checks", "1", "--latency-wait", "10", *arguments]
+    log = project.folder.with_name("cluster.log")
+    return Run(words, log, cwd=project.folder, env=slurm.environment).end(hopeless=slurm.stuck)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +92,7 @@ def test_jobs_get_what_the_profile_asks_for(finished: tuple[Project, str], slurm
     assert sent == {
         "fit_head", "compute_curvature", "compute_scores", "compute_mask", "finetune", "evaluate_pruned", "evaluate_finetuned"
     }  # fmt: skip
-    wait_until(
-        lambda: sent <= set(submitted(slurm)), 60, lambda: str(accounted(slurm))
-    )  # it comes to know late
+    wait_until(lambda: sent <= set(submitted(slurm)), lambda: str(accounted(slurm)))  # it comes to know late
     for rule, cpus, tres, limit, state in (row for row in accounted(slurm) if row[0] in sent):
         wants_gpu = "gpu" in profile["set-resources"].get(rule, {})
         assert (int(cpus), "gres/gpu=1" in tres, limit, state) == (4, wants_gpu, "01:00:00", "COMPLETED"), (

@@ -16,6 +16,7 @@ import cluster_files
 import pytest
 from cluster import Cluster
 from cluster_processes import ClusterError, processes_of
+from patience import allowance_s
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 Wait = Callable[..., None]
@@ -49,7 +50,7 @@ def test_it_has_two_nodes_gpus_partitions_and_accounting(slurm: Cluster, wait_un
         "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES",
     ]
     assert slurm.command(*words).split() == ["n2", "0"]
-    wait_until(lambda: "n2|COMPLETED" in slurm.command("sacct", "-nPX", "--format=NodeList,State"), 60)
+    wait_until(lambda: "n2|COMPLETED" in slurm.command("sacct", "-nPX", "--format=NodeList,State"))
 
 
 def test_one_without_accounting_says_so_and_forgets_soon(slurm_without_accounting: Cluster) -> None:
@@ -60,14 +61,14 @@ def test_one_without_accounting_says_so_and_forgets_soon(slurm_without_accountin
 
 
 def test_the_shims_note_each_call_and_fail_or_dawdle_when_told(slurm: Cluster) -> None:
-    def squeue(*words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def squeue(*words: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["squeue", *words],
             env=slurm.environment,
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout,
+            timeout=timeout or allowance_s(),
         )
 
     before = len(slurm.calls("squeue"))
@@ -96,12 +97,12 @@ def test_a_node_can_die_and_come_back_while_its_job_goes_on(
 ) -> None:
     wrapped = f"while [ ! -e {shlex.quote(str(tmp_path / 'go'))} ]; do sleep 0.2; done"
     job = slurm.command("sbatch", "--parsable", "-o", "/dev/null", "-w", "n1", "--wrap", wrapped).strip()
-    wait_until(lambda: running(slurm) == [job], 60)
+    slurm.wait_for_state(job, "RUNNING")
     slurm.kill_node("n1")
     slurm.start_node("n1")
     assert running(slurm) == [job]
     (tmp_path / "go").touch()
-    wait_until(lambda: "COMPLETED" in slurm.command("sacct", "-nPX", "-j", job, "--format=State"), 60)
+    slurm.wait_for_state(job, "COMPLETED")
 
 
 @pytest.mark.parametrize("accounting", [True, False])
@@ -112,7 +113,7 @@ def test_nothing_is_left_when_it_stops(
     with Cluster(folder, accounting) as cluster:
         assert cluster.idle() and slurm.idle()  # two beside each other
         cluster.command("sbatch", "--output=/dev/null", "--wrap", stubborn)
-        wait_until(lambda: sum("sleep 500" in name for name in processes_of(folder).values()) >= 3, 60)
+        wait_until(lambda: sum("sleep 500" in name for name in processes_of(folder).values()) >= 3)
         names = " ".join(processes_of(folder).values())
         for daemon in ("munged", "slurmctld", *(["mariadbd"] if accounting else [])):
             assert daemon in names
@@ -149,7 +150,11 @@ def test_an_impossible_folder_name_is_refused(name: str) -> None:
 def test_the_command_line_starts_and_removes_it(folder: Path) -> None:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False, timeout=120
+            [sys.executable, SCRIPT, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=2 * allowance_s(),
         )
 
     place = folder / "c"

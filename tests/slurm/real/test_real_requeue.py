@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from runs import wait_until
+from patience import unit_s, wait_until
 
 from .counted import RULE_ALL, Counted, python, rule
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
-# Counts epochs until it is told to stop; then saves, and goes on from there when it is started again.
+# Counts epochs until a signal asks it to stop; then saves, which takes seconds, and goes on from there when it is started
+# again. Only the first signal counts: SLURM may send several.
 EPOCHS = """
 import os, pathlib, signal, sys, time
 name, output = sys.argv[1:3]
@@ -27,17 +28,18 @@ state = pathlib.Path(f"{name}.state")
 epoch = int(state.read_text()) if state.exists() else 0
 last = epoch + 10 if epoch else 10**9
 
-def save(number, frame):
-    if "hopeless" not in name:
-        state.write_text(str(epoch))
-    with open(os.environ["COUNTS"], "a") as counts:
-        counts.write(f"{name}.told {job} {epoch}\\n")
-    sys.exit(3)
-
-signal.signal(signal.SIGUSR2, save)
-signal.signal(signal.SIGTERM, save)
+asked = []
+signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))
+signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
 first = epoch
 while epoch < last:
+    if asked:
+        time.sleep(3)
+        if "hopeless" not in name:
+            state.write_text(str(epoch))
+        with open(os.environ["COUNTS"], "a") as counts:
+            counts.write(f"{name}.told {job} {epoch}\\n")
+        sys.exit(3)
     time.sleep(0.2)
     epoch += 1
     if epoch == first + 5:
@@ -92,16 +94,21 @@ def story(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Story:
 def _write(folder: Path, workflow: Counted, hopeless: Counted) -> None:
     names = ["moved", "patient", "limited", "hungry", "by_hand", "cheap"]
     epochs = folder / "epochs.py"
+    minutes = str(1 + int(unit_s() / 5))  # they must have begun long before they are warned
     checkpoint = "checkpoint=1, slurm_extra='--exclude=n1"
     workflow.write(
         RULE_ALL.format(inputs=", ".join(f'"{name}"' for name in names))
         + rule("moved", "while [ ! -e go ]; do sleep 0.2; done; touch {output}")
         + rule(
-            "patient", python(epochs, "patient", "patient"), runtime="1", more=f"{checkpoint}'", counted=False
+            "patient",
+            python(epochs, "patient", "patient"),
+            runtime=minutes,
+            more=f"{checkpoint}'",
+            counted=False,
         )
         + rule(
             "limited",
-            "[ {resources.runtime} -ge 2 ] || sleep 300; touch {output}",
+            "[ {resources.runtime} -ge 2 ] || sleep 3600; touch {output}",
             runtime="lambda wildcards, attempt: attempt",
             more=ON_N2,
         )
@@ -111,7 +118,7 @@ def _write(folder: Path, workflow: Counted, hopeless: Counted) -> None:
             mem_mb="lambda wildcards, attempt: 100 * attempt",
             more=ON_N2,
         )
-        + rule("by_hand", "[ -e requeued ] || sleep 300; touch {output}", more=ON_N2)
+        + rule("by_hand", "[ -e requeued ] || sleep 3600; touch {output}", runtime="60", more=ON_N2)
         + rule(
             "cheap",
             python(epochs, "cheap", "cheap"),
@@ -124,7 +131,7 @@ def _write(folder: Path, workflow: Counted, hopeless: Counted) -> None:
         + rule(
             "hopeless",
             python(epochs, "hopeless", "hopeless"),
-            runtime="1",
+            runtime=minutes,
             more=f"{checkpoint}'",
             counted=False,
         )
@@ -145,17 +152,24 @@ def _tell(slurm: Cluster, folder: Path, workflow: Counted, hopeless: Counted) ->
     slurm.command("scontrol", "requeue", workflow.job("by_hand"))
     rich = ("--partition=high", "--gres=gpu:1", "--mem=100", "--nodelist=n2", "--output=/dev/null")
     slurm.command("sbatch", *rich, "--wrap=sleep 2")
-    wait_until(lambda: "down" in slurm.command("sinfo", "-hN", "-n", "n1", "-o", "%T"), 120)
-    wait_until(lambda: workflow.begun()["moved"] == 2, 120, lambda: slurm.command("squeue"))
+    wait_until(lambda: "down" in slurm.command("sinfo", "-hN", "-n", "n1", "-o", "%T"), slurm.queue)
+    wait_until(lambda: workflow.begun()["moved"] == 2, slurm.queue, hopeless=slurm.stuck)
     slurm.start_node("n1")
     (workflow.folder / "go").touch()
-    output, last_words = run.end(timeout=240), other.end(1, timeout=240)
+    output = run.end(hopeless=lambda: _began_anew(workflow) or slurm.stuck())
+    last_words = other.end(1)
     ids = {words[1] for words in workflow.lines()}
-    wait_until(
-        lambda: ids <= set(_starts(slurm)), 60, lambda: f"{ids} {_starts(slurm)}"
-    )  # it hears of ends late
+    # The accounting hears of ends late.
+    wait_until(lambda: ids <= set(_starts(slurm)), lambda: f"{ids} {_starts(slurm)}")
     restarts = {job: count - 1 for job, count in _starts(slurm).items()}
     return Story(workflow, output, hopeless, last_words, restarts)
+
+
+def _began_anew(workflow: Counted) -> str:
+    """Without what it saved, a step counts for ever."""
+    starts = Counter(words[0] for words in workflow.lines() if words[2:] == ["0"])
+    lost = [name for name in ("patient", "cheap") if starts[name] > 1]
+    return f"{', '.join(lost)} began at epoch 0 again: the save was lost" if lost else ""
 
 
 def _starts(slurm: Cluster) -> Counter[str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from runs import Run, wait_until
+from patience import wait_until
+from runs import Run
 
 from .counted import RULE_ALL, Counted, kill, rule
 
@@ -77,22 +78,26 @@ def _tell(workflow: Counted, slurm: Cluster) -> Story:
     workflow.write(_snakefile(1))
     first = workflow.start()
     workflow.wait_for("done", *CHANGED)
-    wait_until(lambda: workflow.begun().keys() & set(GROUPED) != set(), 120, lambda: first.output)
+    wait_until(lambda: workflow.begun().keys() & set(GROUPED) != set(), lambda: first.output)
     submissions = [workflow.calls("sbatch")]
     first.interrupt()
     outputs = [first.end(1)]
     before = {name: workflow.job(name) for name in ("done", *CHANGED)}
     (workflow.folder / "go_done").touch()
-    wait_until(lambda: _states(slurm)[before["done"]] == "COMPLETED", 60, lambda: str(_states(slurm)))
+    slurm.wait_for_state(before["done"], "COMPLETED")
     second = workflow.start()
-    wait_until(lambda: "(Rule: done)" in second.output, 120, lambda: second.output)
+    wait_until(lambda: "(Rule: done)" in second.output, lambda: second.output)
     kill(second)
     outputs.append(second.output)
     submissions.append(workflow.calls("sbatch"))
     (workflow.folder / "data").write_text("2\n")
     workflow.write(_snakefile(2))
     third = workflow.start()
-    wait_until(lambda: all(workflow.begun()[name] == 2 for name in CHANGED), 180, lambda: third.output)
+    wait_until(
+        lambda: all(workflow.begun()[name] == 2 for name in CHANGED),
+        lambda: third.output,
+        hopeless=slurm.stuck,
+    )
     queued = [job for job, state in _states(slurm).items() if state == "PENDING"]
     slurm.command("scontrol", "update", f"jobid={queued[0]}", "starttime=now")
     (workflow.folder / "go").touch()
@@ -155,7 +160,8 @@ def test_all_jobs_end_and_are_forgotten_while_no_controller_lives(
     kill(run)
     (workflow.folder / "go").touch()
     if accounting:
-        wait_until(lambda: all(_states(slurm)[workflow.job(name)] == "COMPLETED" for name in names), 60)
+        for name in names:
+            slurm.wait_for_state(workflow.job(name), "COMPLETED")
     else:
         workflow.wait_forgotten(*names)
     output = workflow.run()
@@ -207,7 +213,7 @@ def test_a_controller_killed_ten_times_makes_the_same_and_nothing_twice(
     (undisturbed / "Snakefile").write_text(snakefile)
     (undisturbed / "go").touch()
     words = [sys.executable, "-m", "snakemake", "--cores", "8", "--quiet", "all"]
-    subprocess.run(words, cwd=undisturbed, env=workflow.environment, check=True, timeout=300)
+    Run(words, tmp_path / "undisturbed.log", cwd=undisturbed, env=workflow.environment).end()
     assert (workflow.folder / "summary").read_bytes() == (undisturbed / "summary").read_bytes()
 
 
@@ -219,18 +225,23 @@ def _kill_again_and_again(workflow: Counted, rng: random.Random) -> None:
     """Before and after an sbatch that it does not live to hear of, at random moments of its start-up, and of its work."""
     begun = time.monotonic()
     workflow.fault("die_before_sbatch")
-    workflow.start().wait(120)
+    _until_killed(workflow)
     start_up_s = time.monotonic() - begun
     workflow.fault("die_after_sbatch")
     for count in range(1, KILLS):
         sent, run = workflow.calls("sbatch"), workflow.start()
         if count % 3:  # the one before may have left nothing to adopt, then this one sends
-            wait_until(partial(_is_at_work, workflow, run, sent), 120)
+            wait_until(partial(_is_at_work, workflow, run, sent), partial(getattr, run, "output"))
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(rng.uniform(0, 1) * start_up_s)
         kill(run)
         assert run.returncode == -9, run.output
     while (workflow.faults / "die_after_sbatch").exists():  # the second layer has not been sent yet
-        workflow.start().wait(120)
+        _until_killed(workflow)
     (workflow.folder / "go").touch()
     workflow.run()
+
+
+def _until_killed(workflow: Counted) -> None:
+    run = workflow.start()
+    wait_until(lambda: run.poll() is not None, lambda: run.output)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from cluster_processes import job_processes, send
-from runs import Workflow, wait_until
+from patience import wait_until
+from runs import Workflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
@@ -60,9 +61,7 @@ def test_every_end_of_a_job_is_told(
     wait_until(lambda: running(cluster) == [ids["lost"]])
     processes = sorted(job_processes(cluster.folder))  # the parent first, or it would write down the end
     send([pid for pid in processes if "slurmstepd" not in name_of(pid)], signal.SIGKILL)
-    wait_until(
-        lambda: ids["lost"] not in cluster.command("squeue", "--noheader", "--array", "--states=all"), 120
-    )
+    wait_until(lambda: ids["lost"] not in cluster.command("squeue", "--noheader", "--array", "--states=all"))
     cluster.control("fail_squeue", None)
     output = run.end(status=1)
 
