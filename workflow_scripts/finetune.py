@@ -28,6 +28,7 @@ def finetune(
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device, told_to_stop
 
+    should_stop = told_to_stop()  # before the images are read: SIGUSR2 would be lost until then
     backbone = load_pruned(weights, mask, recalibration, device=device())
     pixels, labels = select(map_tensors(task_images, kind="task"), "train")
     classifier = read_tensors(head, kind="head").tensors
@@ -46,7 +47,7 @@ def finetune(
             checkpoint=checkpoint,
             device=device(),
             progress=progress,
-            should_stop=told_to_stop(),
+            should_stop=should_stop,
         )
     tensors = {name: tensor.cpu().numpy() for name, tensor in backbone.model.state_dict().items()}
     metadata = backbone.metadata | {"history": history, "made": made}
