@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from obtransfer.config import backbones
-from obtransfer.config.describe import Path, unknown
+from obtransfer.config.describe import Path, did_you_mean, shown, unknown
 from obtransfer.config.settings import BackboneEntry, Configuration
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import ARCHITECTURES, BACKBONES, SOURCES
+from obtransfer.models import published
+from obtransfer.registry import ARCHITECTURES, BACKBONES, FORMATS
 
+Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def known(config: Configuration) -> Found:
+def known(raw: Raw, config: Configuration) -> Found:
     """The backbones of the grid exist."""
     for index, name in enumerate(config.grid.backbones):
         try:
             if name not in config.backbones:  # `own` checks these
-                backbones.backbone(config.backbones, name)
+                published.published_weights(config.backbones, name)
         except ObtransferError as error:
             yield ("grid", "backbones", index), str(error)
 
 
-def own(config: Configuration) -> Found:
+def own(raw: Raw, config: Configuration) -> Found:
     """The configuration's own backbones have a new name, a format, an architecture and pixels that fit it."""
     for name, entry in config.backbones.items():
         path = ("backbones", name)
@@ -36,12 +38,12 @@ def own(config: Configuration) -> Found:
             continue
         if _is_taken(name):
             yield path, "weights of this name are known already; choose another word behind the point"
-        if entry.format not in SOURCES:
-            yield (*path, "format"), unknown(entry.format, SOURCES, "format")
+        if entry.format not in FORMATS:
+            yield (*path, "format"), unknown(entry.format, FORMATS, "format")
         if entry.sha256 is not None and not _SHA256.fullmatch(entry.sha256):
             yield (
                 (*path, "sha256"),
-                f"got the text {entry.sha256!r}; needed 64 hexadecimal digits in small letters",
+                f"got {shown(entry.sha256)}; needed 64 hexadecimal digits in small letters",
             )
         yield from _network(path, name, entry)
 
@@ -53,31 +55,34 @@ def attentive(config: Configuration) -> list[str]:
 
 def _has_attention(config: Configuration, name: str) -> bool:
     try:
-        return backbones.architecture(config.backbones, name).has_attention
+        return published.architecture(config.backbones, name).has_attention
     except (ObtransferError, KeyError):  # other checks report it
         return False
 
 
 def _is_taken(name: str) -> bool:
     model, _, tag = name.partition(".")
-    return name in BACKBONES or tag in backbones.timm_table()["architectures"].get(model, {}).get("tags", {})
+    return (
+        name in BACKBONES
+        or tag in (published.timm_table()["architectures"].get(model) or {"tags": ()})["tags"]
+    )
 
 
 def _network(path: Path, name: str, entry: BackboneEntry) -> Found:
-    """The architecture is known, and so are the pixels that it reads."""
+    """The architecture is known, and so are the images that it reads."""
     model = (entry.architecture or name).partition(".")[0]
-    timm = backbones.timm_table()["architectures"]
+    timm = published.timm_table()["architectures"]
     if model not in timm and model not in ARCHITECTURES:
-        hint = backbones.near(model, [*timm, *ARCHITECTURES], 0.8)
-        yield path, f"there is no architecture {model!r}; {hint}needed timm's name of one"
+        hint = did_you_mean(model, [*timm, *ARCHITECTURES])
+        yield path, f"there is no architecture {model!r}; {hint}write timm's name of one"
         return
-    usual = backbones.default_pixels(model)
-    missing = [key for key in backbones.PIXELS if getattr(entry, key) is None and key not in usual]
-    if missing:
+    usual = published.usual_preprocessing(model)
+    missing = [key for key in published.KEYS if getattr(entry, key) is None]
+    if missing and not usual:
         yield path, f"missing {', '.join(missing)}, which timm does not know of {model}"
-    fixed = timm.get(model, {}).get("fixed") and usual.get("input_size")
-    if fixed and entry.input_size not in (None, fixed):
-        yield (*path, "input_size"), f"got {entry.input_size}; {model} only reads images of {fixed} pixels"
+    size = usual.input_size if usual and model in timm and timm[model]["fixed"] else None
+    if size and entry.input_size not in (None, size):
+        yield (*path, "input_size"), f"got {entry.input_size}; {model} reads images of {size} pixels only"
     for index, value in enumerate(entry.std or ()):
         if value <= 0:
             yield (*path, "std", index), f"got {value}; needed more than 0"

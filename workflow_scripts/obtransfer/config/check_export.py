@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from obtransfer.config.check_labels import DENSE
 from obtransfer.config.describe import Path, listed
 from obtransfer.config.settings import Configuration
 
-DENSE = "dense"
 _AXES = ("backbones", "sources", "criteria", "allocations", "sparsities", "batchnorm", "seeds")
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from obtransfer.config.describe import Path, listed, unknown
 from obtransfer.config.settings import Configuration, Draw, TaskEntry
 from obtransfer.config.tasks import images_per_class, num_classes
 from obtransfer.registry import DATASETS, TASKS
 
+Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]
 
 
-def data_sets(config: Configuration) -> Found:
+def data_sets(raw: Raw, config: Configuration) -> Found:
     """Data sets are of a known kind, and only some can be downloaded."""
     for name, entry in config.datasets.items():
         path = ("datasets", name)
@@ -26,7 +28,7 @@ def data_sets(config: Configuration) -> Found:
             )
 
 
-def tasks(config: Configuration) -> Found:
+def tasks(raw: Raw, config: Configuration) -> Found:
     """Tasks have a name of their own, a data set, and classes that it may have."""
     for name, task in config.tasks.items():
         path = ("tasks", name)
@@ -56,26 +58,27 @@ def _classes(path: Path, task: TaskEntry, total: int | None) -> Found:
             yield (*path, index), f"got {entry}; the data set has {total} classes, 0 to {total - 1}"
 
 
-def calibration(config: Configuration) -> Found:
-    """Curvature reads an example of every class of a source, and no more than there are."""
-    path, wanted = ("curvature", "num_examples"), config.curvature.num_examples
+def calibration(raw: Raw, config: Configuration) -> Found:
+    """Curvature reads an example of every class of a source, no more than there are, and at least one in every share."""
+    path, wanted, shares = (
+        ("curvature", "num_examples"),
+        config.curvature.num_examples,
+        config.curvature.shares,
+    )
+    if shares > wanted:
+        needed = f"needed at most {wanted}, since every share needs one of curvature.num_examples"
+        yield ("curvature", "shares"), f"got {shares}; {needed}"
     sizes = [(classes, source) for source in config.grid.sources if (classes := _num_classes(config, source))]
     if not sizes:
         return
     most, source = max(sizes)
     if wanted < most:
         yield path, f"got {wanted}; needed at least {most}, one of every class of {source}"
-    images = [
-        (classes * count, classes, count, name)
-        for classes, name in sizes
-        if (count := _calibration(config, name))
-    ]
-    fewest, classes, count, source = min(images)
+    counts = {name: images_per_class(config, name)["calibration"] for _, name in sizes}
+    fewest, classes, source = min((classes * int(counts[name]), classes, name) for classes, name in sizes)
     if wanted > fewest:
-        yield (
-            path,
-            f"got {wanted}; needed at most {fewest} ({classes} classes × {count} calibration images of {source})",
-        )
+        there = f"{classes} classes × {counts[source]} calibration images of {source}"
+        yield path, f"got {wanted}; needed at most {fewest} ({there})"
 
 
 def _num_classes(config: Configuration, task: str) -> int | None:
@@ -85,7 +88,3 @@ def _num_classes(config: Configuration, task: str) -> int | None:
     entry = config.tasks.get(task)
     data_set = config.datasets.get(entry.dataset) if entry else None
     return num_classes(config, task) if data_set and data_set.kind in DATASETS else None
-
-
-def _calibration(config: Configuration, task: str) -> int:
-    return int(images_per_class(config, task)["calibration"])

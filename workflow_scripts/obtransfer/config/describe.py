@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -45,11 +46,9 @@ def shown(value: Any) -> str:
         return f"a whole number of {value.bit_length()} bits"
     if isinstance(value, (int, float)):
         return str(value)
-    return (
-        f"the text '{shorten(value)}'"
-        if isinstance(value, str)
-        else f"the {type(value).__name__} {shorten(str(value))}"
-    )
+    if isinstance(value, date):
+        return f"the date {value}"
+    return f"the text '{shorten(value)}'" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def listed(names: Iterable[Any]) -> str:
@@ -118,9 +117,9 @@ def inside(annotation: Any, key: str | int) -> Any:
 
 
 def needed(annotation: Any) -> str:
-    """What a value must be: ``a number, more than 0, less than 1``."""
-    found = [_needed_one(member) for member in members(annotation)]
-    return " or ".join(dict.fromkeys(found))
+    """What a value must be: ``a number, above 0 and below 1``."""
+    found = dict.fromkeys(_needed_one(member) for member in members(annotation))
+    return (", or " if any("," in text for text in found) else " or ").join(found)
 
 
 def meaning(annotation: Any) -> str:
@@ -154,20 +153,21 @@ def _needed_one(annotation: Any) -> str:
         text = "a list"
     else:
         text = _BASIC.get(kind, "a mapping")
-    return ", ".join([text, *_bounds(notes, kind)])
+    bounds = [words for note in notes for words in _bounds(note)]
+    return text + (f", {' and '.join(bounds)}" if bounds else "")
 
 
-def _bounds(notes: tuple[Any, ...], kind: Any) -> list[str]:
-    found = []
-    for note in notes:
-        for bound, attribute, words in (
-            (Gt, "gt", "more than"),
+def _bounds(note: Any) -> list[str]:
+    if isinstance(note, Len):
+        least = note.min_length
+        return ["not empty" if least == 1 else f"of at least {least} entries"] if least else []
+    return [
+        f"{words} {getattr(note, sign)}"
+        for bound, sign, words in (
+            (Gt, "gt", "above"),
             (Ge, "ge", "at least"),
-            (Lt, "lt", "less than"),
+            (Lt, "lt", "below"),
             (Le, "le", "at most"),
-        ):
-            if isinstance(note, bound):
-                found.append(f"{words} {getattr(note, attribute)}")
-        if isinstance(note, Len) and note.min_length:
-            found.append("not empty" if note.min_length == 1 else f"of at least {note.min_length} entries")
-    return found
+        )
+        if isinstance(note, bound)
+    ]

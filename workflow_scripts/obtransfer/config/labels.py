@@ -8,10 +8,9 @@ from functools import cache
 from typing import Any, Literal
 
 from obtransfer.config.describe import keys_of
-from obtransfer.config.interim import STRUCTURES, estimator_settings
 from obtransfer.config.settings import CurvatureSettings, Label
 from obtransfer.declare import REQUIRED, Setting
-from obtransfer.registry import CRITERIA, ESTIMATORS
+from obtransfer.registry import CRITERIA, ESTIMATORS, STRUCTURES
 
 CHOSEN = "chosen"
 _OPTIONS = ("options", "structure_options")
@@ -37,7 +36,7 @@ def keys_of_label(criterion: str) -> type:
 def keys_of_curvature() -> type:
     """The keys of `curvature`, as a dataclass: what `CurvatureSettings` has, and the settings of all estimators."""
     declared = {
-        name: setting for estimator in ESTIMATORS for name, setting in estimator_settings(estimator).items()
+        name: setting for estimator in ESTIMATORS for name, setting in ESTIMATORS[estimator].settings.items()
     }
     return _dataclass("curvature", _own_keys(CurvatureSettings), declared, CurvatureSettings.__doc__)
 

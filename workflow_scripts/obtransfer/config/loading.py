@@ -20,26 +20,29 @@ from obtransfer.registry import CRITERIA
 def load_configuration(config: Mapping[str, Any], files: Iterable[str | FilePath] = ()) -> Configuration:
     """`obtransfer.config.load`."""
     plain = Plain(config)
-    unreadable = [*plain.problems, *misread(plain.value, files)]
-    problems: Problems = []
+    problems = [*plain.problems, *misread(plain.value, files)]
+    unreadable = {path for path, _ in problems}
     sections: dict[str, Any] = {}
     if isinstance(plain.value, dict):
         expand_user(plain.value)
-        sections = _sections(plain.value, problems)
-        problems += check.problems(plain.value, sections)
+        found: Problems = []
+        sections = _sections(plain.value, found)
+        found += check.problems(plain.value, sections)
+        problems += [
+            (path, text) for path, text in found if not any(_is_part(path, other) for other in unreadable)
+        ]
     else:
         problems.append(((), f"got {shown(config)}; needed a mapping"))
-    if unreadable or problems:
-        left_out = {path for path, _ in unreadable}
-        unreadable += [
-            (path, text)
-            for path, text in problems
-            if not left_out & {path[:n] for n in range(1, len(path) + 1)}
-        ]
-        lines = dict.fromkeys(f"{written(path)}: {message}" for path, message in unreadable)
+    if problems:
+        lines = dict.fromkeys(f"{written(path)}: {message}" for path, message in problems)
         count = "1 error" if len(lines) == 1 else f"{len(lines)} errors"
         raise ObtransferError("\n  ".join([f"the configuration has {count}:", *lines]))
     return Configuration(**sections)
+
+
+def _is_part(path: Path, other: Path) -> bool:
+    """Whether one place is in the other."""
+    return path[: len(other)] == other[: len(path)]
 
 
 def _sections(config: dict[str, Any], problems: Problems) -> dict[str, Any]:

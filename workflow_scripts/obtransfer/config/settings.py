@@ -22,7 +22,12 @@ Name = Annotated[
 Positive = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(1), doc("a number of images")]
 CountOrRest = Annotated[Positive | Literal["rest"], doc("a number of images, or rest for all that are left")]
-Sparsity = Annotated[float, Gt(0), Lt(1), doc("the fraction of prunable weights that is removed")]
+Sparsity = Annotated[
+    float,
+    Gt(0),
+    Lt(1),
+    doc("the removed fraction of prunable weights; the dense model, 0, is always in the grid"),
+]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 BatchNorm = Literal["keep", "recalibrate"]
 Options = Mapping[str, Any]
@@ -159,7 +164,7 @@ class Label:
         | None
     ) = None
     rounds: Annotated[
-        int, Ge(1), doc("weights are removed in so many rounds; scores are computed anew in each")
+        int, Ge(1), Le(1000), doc("weights are removed in so many rounds; scores are computed anew in each")
     ] = 1
     schedule: Annotated[
         Literal["exponential", "linear", "cubic"], doc("how the sparsity grows over the rounds")
@@ -194,7 +199,7 @@ class CurvatureSettings:
         200
     )
     batch_size: Annotated[int, Ge(1), doc("for speed and memory only")] = 50
-    shares: Annotated[int, Ge(1), doc("jobs that divide the images; their results are merged")] = 1
+    shares: Annotated[int, Ge(1), Le(1000), doc("jobs that divide the images; their results are merged")] = 1
     memory_gb: (
         Annotated[
             float,
@@ -295,7 +300,7 @@ class Configuration:
         default_factory=dict
     )
     suites: Annotated[
-        Mapping[Name, Annotated[tuple[str, ...], Len(1)]],
+        Mapping[Name, Annotated[tuple[str, ...], Len(1), doc("names of tasks")]],
         Len(1),
         doc("name: tasks that are evaluated together in one pass over a model"),
     ]
