@@ -61,6 +61,7 @@ InactiveLimit=0
 {accounting}{settings}{nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 PriorityTier=5 PreemptMode=OFF State=UP
 PartitionName=low Nodes=ALL MaxTime=60 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 State=UP
+PartitionName=lenient Nodes=ALL MaxTime=60 PriorityTier=1 PreemptMode=REQUEUE GraceTime=40 State=UP
 PartitionName=high Nodes=ALL MaxTime=60 PriorityTier=10 PreemptMode=OFF State=UP
 """
 _ACCOUNTING = """\

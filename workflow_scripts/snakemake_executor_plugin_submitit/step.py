@@ -123,9 +123,11 @@ class Step:
             kill_wait_s=self.kill_wait_s,
         )
         status = watch.run_without_signals() if self.quiet else watch.run()
-        # After TERM it is SLURM that decides what comes next.
-        if status and self.checkpoint and watch.warned and not watch.stopped:
-            self._go_on_later(log, last)
+        # After TERM SLURM decides what comes next, unless the step has ended within its grace time: SLURM counts that as a failure.
+        if status and self.checkpoint:
+            goes_on = watch.grace_left_s() is not None if watch.stopped else watch.warned
+            if goes_on:
+                self._go_on_later(log, last)
         return status
 
     def _go_on_later(self, log: Any, last: bool) -> None:

@@ -96,6 +96,10 @@ class Watch:
         self._child.wait()
         return self._sweep()
 
+    def grace_left_s(self) -> float | None:
+        """Seconds until SLURM ends a preempted job that it still lets run; None for any other, or without an answer."""
+        return _grace_left_s(timeout_s=self.kill_wait_s / 5)
+
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             # With a second line the shell stays: whether it dies of the job's TERM shows whom SLURM has told.
@@ -153,11 +157,12 @@ class Watch:
                 self._send(WARNING if self.checkpoint else STOP)
         if now >= self._ask_at:
             self._ask_at = math.inf
-            self._set_deadline(now - _ASK * self.kill_wait_s + grace_left_s(timeout_s=self.kill_wait_s / 5))
+            self._set_deadline(now - _ASK * self.kill_wait_s + (self.grace_left_s() or 0))
         if now >= self._term_at:
             self._term_at, self._ending = math.inf, True
             self._send(STOP)
-            self._kill_at = min(self._kill_at, now + _LAST_WORDS_S)
+            if not self.stopped:
+                self._kill_at = now + _LAST_WORDS_S
         if now >= self._kill_at:
             self._send(signal.SIGKILL)
 
@@ -192,19 +197,18 @@ def groups(session: int) -> set[int]:
     return found
 
 
-def grace_left_s(timeout_s: float) -> float:
-    """Seconds until SLURM ends a preempted job that it still lets run; 0 for any other, or without an answer."""
+def _grace_left_s(timeout_s: float) -> float | None:
     task = os.environ.get("SLURM_ARRAY_TASK_ID", "")
     job = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{task}" if task else os.environ.get("SLURM_JOB_ID", "")
     if not job:
-        return 0.0
+        return None
     words = _answer(["squeue", "-h", "-j", job, "-O", "State:20,PreemptTime:30,EndTime:30"], timeout_s)
     if len(words) != 3 or words[0] != "RUNNING" or not words[1][:1].isdigit():
-        return 0.0
+        return None
     try:
         end = time.mktime(time.strptime(words[2], "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
-        return 0.0
+        return None
     return max(0.0, end - time.time())
 
 

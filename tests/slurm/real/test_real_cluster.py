@@ -40,7 +40,7 @@ def test_it_has_two_nodes_gpus_partitions_and_accounting(slurm: Cluster, wait_un
     nodes = slurm.command("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %c %m %G")
     assert nodes.splitlines() == ["n1 4 64000 gpu:1", "n2 4 64000 gpu:1"]
     partitions = set(slurm.command("sinfo", "--noheader", "--format=%P %l %p").splitlines())
-    assert partitions == {"main* 1:00:00 5", "low 1:00:00 1", "high 1:00:00 10"}
+    assert partitions == {"main* 1:00:00 5", "low 1:00:00 1", "lenient 1:00:00 1", "high 1:00:00 10"}
     words = [
         "srun",
         "--gres=gpu:1",

@@ -34,7 +34,7 @@ signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
 first = epoch
 while epoch < last:
     if asked:
-        time.sleep(3)
+        time.sleep(float(sys.argv[3]))
         if "hopeless" not in name:
             state.write_text(str(epoch))
         with open(os.environ["COUNTS"], "a") as counts:
@@ -47,6 +47,7 @@ while epoch < last:
             counts.write(f"{name} {job} {first}\\n")
 pathlib.Path(output).write_text(str(epoch))
 """
+RICH = ("--partition=high", "--gres=gpu:1", "--mem=100", "--nodelist=n2", "--output=/dev/null")
 ON_N2 = "slurm_extra='--exclude=n1'"
 
 
@@ -101,7 +102,7 @@ def _write(folder: Path, workflow: Counted, hopeless: Counted) -> None:
         + rule("moved", "while [ ! -e go ]; do sleep 0.2; done; touch {output}")
         + rule(
             "patient",
-            python(epochs, "patient", "patient"),
+            python(epochs, "patient", "patient", "3"),
             runtime=minutes,
             more=f"{checkpoint}'",
             counted=False,
@@ -121,7 +122,7 @@ def _write(folder: Path, workflow: Counted, hopeless: Counted) -> None:
         + rule("by_hand", "[ -e requeued ] || sleep 3600; touch {output}", runtime="60", more=ON_N2)
         + rule(
             "cheap",
-            python(epochs, "cheap", "cheap"),
+            python(epochs, "cheap", "cheap", "3"),
             more=f"{checkpoint}', slurm_partition='low', gpu=1",
             counted=False,
         )
@@ -130,7 +131,7 @@ def _write(folder: Path, workflow: Counted, hopeless: Counted) -> None:
         RULE_ALL.format(inputs='"hopeless"')
         + rule(
             "hopeless",
-            python(epochs, "hopeless", "hopeless"),
+            python(epochs, "hopeless", "hopeless", "3"),
             runtime=minutes,
             more=f"{checkpoint}'",
             counted=False,
@@ -150,8 +151,7 @@ def _tell(slurm: Cluster, folder: Path, workflow: Counted, hopeless: Counted) ->
     workflow.wait_for("by_hand", "cheap", "limited", "patient")
     (workflow.folder / "requeued").touch()
     slurm.command("scontrol", "requeue", workflow.job("by_hand"))
-    rich = ("--partition=high", "--gres=gpu:1", "--mem=100", "--nodelist=n2", "--output=/dev/null")
-    slurm.command("sbatch", *rich, "--wrap=sleep 2")
+    slurm.command("sbatch", *RICH, "--wrap=sleep 2")
     wait_until(lambda: "down" in slurm.command("sinfo", "-hN", "-n", "n1", "-o", "%T"), slurm.queue)
     wait_until(lambda: workflow.begun()["moved"] == 2, slurm.queue, hopeless=slurm.stuck)
     slurm.start_node("n1")
@@ -168,7 +168,7 @@ def _tell(slurm: Cluster, folder: Path, workflow: Counted, hopeless: Counted) ->
 def _began_anew(workflow: Counted) -> str:
     """Without what it saved, a step counts for ever."""
     starts = Counter(words[0] for words in workflow.lines() if words[2:] == ["0"])
-    lost = [name for name in ("patient", "cheap") if starts[name] > 1]
+    lost = [name for name in ("patient", "cheap", "lenient") if starts[name] > 1]
     return f"{', '.join(lost)} began at epoch 0 again: the save was lost" if lost else ""
 
 
@@ -235,3 +235,20 @@ def test_all_of_it_is_recorded(story: Story) -> None:
         "moved": 2, "patient": 2, "patient.told": 1, "limited": 2, "hungry": 2, "by_hand": 2, "cheap": 2, "cheap.told": 1
     }  # fmt: skip
     story.workflow.nothing_to_do()
+
+
+def test_a_grace_time_is_used_and_the_job_goes_on(slurm: Cluster, tmp_path: Path) -> None:
+    """A save that takes longer than KillWait, in a partition whose preempted jobs may run on for some time."""
+    (tmp_path / "epochs.py").write_text(EPOCHS)
+    workflow = Counted(tmp_path / "it's here", slurm)
+    more = "checkpoint=1, slurm_extra='--exclude=n1', slurm_partition='lenient', gpu=1"
+    command = python(tmp_path / "epochs.py", "lenient", "lenient", "15")
+    workflow.write(RULE_ALL.format(inputs='"lenient"') + rule("lenient", command, more=more, counted=False))
+    run = workflow.start()
+    workflow.wait_for("lenient")
+    slurm.command("sbatch", *RICH, "--wrap=sleep 2")
+    output = run.end(hopeless=lambda: _began_anew(workflow) or slurm.stuck())
+    first, told, second = workflow.lines()
+    assert first[1:] == [told[1], "0"] and int(told[2]) > 0 and second[1:] == told[1:]
+    assert (workflow.folder / "lenient").read_text() == str(int(told[2]) + 10)
+    assert "failed" not in output and output.count("(Rule: lenient)") == 1

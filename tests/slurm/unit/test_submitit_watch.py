@@ -244,7 +244,9 @@ def test_a_preempted_job_that_slurm_lets_run_has_its_grace_time(
     wait_until((tmp_path / "ready").exists)
     for pid in (process.pid, *pids(tmp_path)):
         os.kill(pid, signal.SIGTERM)
-    assert process.wait(60) == 1
+    assert process.wait(60) == (
+        144 if saved else 1
+    )  # a job that ends by itself in this time is not requeued by SLURM
     assert (tmp_path / "saved").exists() is saved
     assert (tmp_path / "asked").read_text().startswith("-h -j 7_2 ")
 

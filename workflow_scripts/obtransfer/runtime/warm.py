@@ -58,7 +58,12 @@ def run(request: dict[str, Any], preload: Sequence[str]) -> int:
     unknown = set(preload) - set(PACKAGES)
     if unknown:
         raise ValueError(f"not preloaded by the warm process: {sorted(unknown)}; it has {PACKAGES}")
-    message = {"request": request, "environment": dict(os.environ), "folder": os.getcwd(), "path": sys.path}
+    message: dict[str, Any] = {
+        "request": request,
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "path": sys.path,
+    }
     message["ignored"] = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
     with _pass_on() as hand_over, _connect() as connection:
         text = json.dumps(message).encode()
