@@ -18,7 +18,7 @@ def test_the_card_is_right_about_a_seen_and_an_unseen_task(path: Path) -> None:
     from obtransfer.heads.ridge import fit_ridge
     from obtransfer.models.build import build
     from obtransfer.models.load import load_strictly
-    from obtransfer.models.mini import convert
+    from obtransfer.models.formats.mini import convert
     from obtransfer.models.preprocessing import Preprocessing
     from obtransfer.registry import TASKS, resolve
     from safetensors.torch import load_file

@@ -6,14 +6,17 @@ is left out of every digest, so that a new line here reruns nothing that exists.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from obtransfer.declare import Registry
+from obtransfer.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from obtransfer.criteria.base import Criterion
+    from obtransfer.models.formats.base import Format
     from obtransfer.report.figures.base import ReportFigure
 
 Structure = Literal["diagonal", "block", "kfac", "ekfac", "per_weight"]
@@ -62,23 +65,27 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """Where pre-trained weights come from, and the pixels they were trained on.
+class PublishedWeights:
+    """Where pre-trained weights are, and how their network reads images.
 
-    `source`: the module that knows the publisher's format and turns `address` into addresses of files; `sha256`: None
-    where the publisher gives none; `crop`: what the centre crop leaves of the resized short side; `architecture`: the name
-    that `obtransfer.models.build` takes, where it is not the first part of the backbone's.
+    Attributes:
+        format: a key of `FORMATS`.
+        address: a path, a URL, or a name that the format knows.
+        preprocessing: of the publisher's own evaluation.
+        architecture: the name that `obtransfer.models.build` takes; "" for the first part of the backbone's name.
+        sha256: of the file; None where the publisher gives none.
     """
 
-    source: str
+    format: str
     address: str
-    sha256: str | None
-    input_size: int
-    crop: float
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    preprocessing: Preprocessing
     architecture: str = ""
+    sha256: str | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """From what `dataclasses.asdict` makes of it."""
+        return cls(**{**values, "preprocessing": Preprocessing.read(values["preprocessing"])})
 
 
 CRITERIA: Registry[Criterion] = Registry(
@@ -185,31 +192,31 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-SOURCES: dict[str, str] = {
-    name: f"obtransfer.models.{name}"
-    for name in ("timm_hub", "torchvision", "mocov2", "mocov3", "dino", "local", "mini")
-}
+FORMATS: Registry[Format] = Registry(
+    "obtransfer.models.formats",
+    "FORMAT",
+    ("timm_hub", "torchvision", "mocov2", "mocov3", "dino", "local", "mini"),
+)
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _FBAI = "https://dl.fbaipublicfiles.com"
 
 
-def _mini(name: str, sha256: str) -> Backbone:
-    address = f"file:resources/pretrained/{name}.safetensors"
-    mean, std = (0.32, 0.32, 0.32), (0.22, 0.22, 0.22)
-    return Backbone(SOURCES["mini"], address, sha256, 32, 1.0, "bilinear", mean, std)
+def _shipped(name: str, sha256: str) -> PublishedWeights:
+    pixels = Preprocessing(32, 1.0, "bilinear", (0.32, 0.32, 0.32), (0.22, 0.22, 0.22))
+    return PublishedWeights("mini", f"resources/pretrained/{name}.safetensors", pixels, sha256=sha256)
 
 
 def _published(
-    source: str, address: str, interpolation: str, crop: float = 0.875, architecture: str = ""
-) -> Backbone:
+    format: str, address: str, interpolation: str, crop: float = 0.875, architecture: str = ""
+) -> PublishedWeights:
     """Weights for images of 224 pixels; interpolation and crop are those of the publisher's own evaluation."""
-    mean, std = _IMAGENET
-    return Backbone(SOURCES[source], address, None, 224, crop, interpolation, mean, std, architecture)
+    preprocessing = Preprocessing(224, crop, interpolation, *_IMAGENET)
+    return PublishedWeights(format, address, preprocessing, architecture)
 
 
-BACKBONES: dict[str, Backbone] = {
-    name: _mini(name, sha256)
+BACKBONES: dict[str, PublishedWeights] = {
+    name: _shipped(name, sha256)
     for name, sha256 in {
         "miniresnet.supervised": "82e6ff01e68e1eb93a3ae5f9761c7127b11292495ce1ea2bd6efff8121b1730c",
         "miniresnet.mocov2": "4a86667aa595b83682fd6c134a08baf5a9baad886c51af537025186f3ca8e631",
@@ -227,11 +234,12 @@ BACKBONES: dict[str, Backbone] = {
     "resnet50.dino": _published(
         "dino", f"{_FBAI}/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth", "bicubic"
     ),
-    # Like ResNet-50's, and DINO's images, ImageNet-1k and nothing else: timm's other supervised weights of this network
-    # have seen ImageNet-21k, which contains most transfer tasks.
-    "vit_base_patch16_224.imagenet": Backbone(
-        SOURCES["timm_hub"], "timm/vit_base_patch16_224.augreg_in1k", None, 224, 0.9, "bicubic",
-        (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "vit_base_patch16_224.augreg_in1k",
+    # Trained on ImageNet-1k alone, like ResNet-50's supervised weights and DINO's. timm's other supervised weights of
+    # this network have seen ImageNet-21k, which contains most transfer tasks.
+    "vit_base_patch16_224.imagenet": PublishedWeights(
+        "timm_hub", "timm/vit_base_patch16_224.augreg_in1k",
+        Preprocessing(224, 0.9, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "vit_base_patch16_224.augreg_in1k",
     ),
     "vit_base_patch16_224.dino_official": _published(
         "dino", f"{_FBAI}/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth", "bicubic"
@@ -247,7 +255,7 @@ BACKBONES: dict[str, Backbone] = {
         architecture="vit_small_patch16_224_h12",
     ),
 }  # fmt: skip
-"""Besides these: the configuration's `backbones`, and every architecture.tag of timm (`obtransfer.config.backbones`)."""
+"""The configuration's `backbones` and every tag of timm's architectures join these (`obtransfer.models.published`)."""
 
 
 def resolve(name: str) -> Any:

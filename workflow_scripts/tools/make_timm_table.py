@@ -1,4 +1,4 @@
-"""Write obtransfer/config/timm_table.json from the installed timm: run it when timm's version in envs/requirements.txt changes.
+"""Write obtransfer/models/timm_table.json from the installed timm: run it when timm's version in envs/requirements.txt changes.
 
 Every architecture is built on torch's meta device (no memory, no weights) and run once on one image of its size.
 """
@@ -15,7 +15,7 @@ import timm
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from obtransfer.config.backbones import TABLE_PATH
+from obtransfer.models.published import TABLE_PATH
 from obtransfer.models.build import classifier
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn

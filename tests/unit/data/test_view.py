@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from obtransfer.config import backbones
 from obtransfer.data import digits, glyphs
 from obtransfer.data.rendering import Variation
 from obtransfer.data.view import RENDERED, View, look, parse_view
 from obtransfer.errors import ObtransferError
+from obtransfer.models import published
 from PIL import Image
 
 SIZES = [(500, 375), (375, 500), (224, 224), (1023, 682), (97, 130), (256, 256), (31, 640), (2, 3)]
@@ -73,18 +73,18 @@ def test_the_view_of_a_backbone_is_the_transform_of_its_own_configuration(name: 
     transform = create_transform(**settings, normalize=False)
     image = photograph((500, 375))
     expected = transform(image).numpy().transpose(1, 2, 0)
-    np.testing.assert_array_equal(look(image, parse_view(backbones.view({}, name))), expected)
+    np.testing.assert_array_equal(look(image, parse_view(published.view({}, name))), expected)
 
 
 def test_every_view_of_timms_weights_resizes_as_timm_does() -> None:
-    table = backbones.timm_table()
+    table = published.timm_table()
     seen: dict[int, str] = {}
     for model, entry in table["architectures"].items():
         for tag, pixels in entry["tags"].items():
             seen.setdefault(pixels, f"{model}.{tag}")
     for pixels, name in seen.items():
         size, crop = table["pixels"][pixels][:2]
-        view = parse_view(backbones.view({}, name))
+        view = parse_view(published.view({}, name))
         assert (view.size, view.short_side) == (size, math.floor(size / crop)), name
 
 

@@ -8,8 +8,8 @@ import torch
 from obtransfer.artifacts import write_tensors
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
+from obtransfer.models.formats.mini import convert
 from obtransfer.models.load import load_backbone, load_strictly
-from obtransfer.models.mini import convert
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 from torch import nn

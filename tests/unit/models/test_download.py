@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from obtransfer.errors import ObtransferError
-from obtransfer.models import download, transfer
-from obtransfer.models.download import Fetching, fetch, fetching
-from obtransfer.models.weights_lock import locked, record
+from obtransfer.models import transfer, weights_lock
+from obtransfer.models.download import Fetching, fetch
+from obtransfer.models.weights_lock import lock_files, locked, record
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -19,7 +19,7 @@ HALF = len(CONTENT) // 2
 
 @pytest.fixture
 def how(tmp_path: Path) -> Fetching:
-    return Fetching(lock=tmp_path / "locks" / "weights.lock.yaml")
+    return Fetching(locks=(tmp_path / "locks" / "weights.lock.yaml",))
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_the_checksum_on_a_hubs_redirection_is_enforced(server: Any, target: Pat
     fetch({address: address}, target, how)
     assert target.read_bytes() == CONTENT
     server.redirections["/model"] = ("/store", {"X-Linked-Etag": f'"{"0" * 64}"'})
-    with pytest.raises(ObtransferError, match="not what the server announced"):
+    with pytest.raises(ObtransferError, match="needed the file that the server announced"):
         fetch({address: address}, target, how)
     server.redirections["/model"] = ("/store", {"X-Linked-Etag": '"a git blob, not a SHA-256"'})
     fetch({address: address}, target, how)
@@ -276,16 +276,17 @@ def test_the_checksum_on_a_hubs_redirection_is_enforced(server: Any, target: Pat
 def test_the_lock_file_holds_later_downloads_to_the_first(
     server: Any, address: str, target: Path, how: Fetching
 ) -> None:
-    assert locked(how.lock, address) == ""
+    (lock,) = how.locks
+    assert locked(lock, address) == ""
     found = get(address, target, how, "")
-    record(how.lock, found.name, found.sha256, found.num_bytes)
-    assert locked(how.lock, address) == SHA256
+    record(lock, found.name, found.sha256, found.num_bytes)
+    assert locked(lock, address) == SHA256
     target.unlink()
     server.files["/file"] = CONTENT[::-1]
     with pytest.raises(ObtransferError) as error:
         get(address, target, how, "")
     assert "changed since its first download" in str(error.value)
-    assert f"remove {address!r} from {how.lock}" in str(error.value)
+    assert f"remove {address!r} from {lock}" in str(error.value)
     assert left_behind(target) == []
 
 
@@ -331,7 +332,7 @@ def test_a_folder_as_mirror_is_looked_through_first(
         place.parent.mkdir(parents=True)
         place.write_bytes(CONTENT)
         folder = tmp_path / place.relative_to(tmp_path).parts[0]
-        found = get(address, target, Fetching(str(folder), True, how.lock))
+        found = get(address, target, Fetching(str(folder), True, how.locks))
         assert (
             found.name == address
         )  # the publisher's: what is recorded is the same with and without the mirror
@@ -342,7 +343,7 @@ def test_a_folder_as_mirror_is_looked_through_first(
     wanted = {
         "hub:timm/net.tag/model.safetensors": f"{server.address}/timm/net.tag/resolve/main/model.safetensors"
     }
-    fetch(wanted, target, Fetching(str(tmp_path / "hub"), True, how.lock))
+    fetch(wanted, target, Fetching(str(tmp_path / "hub"), True, how.locks))
     assert target.read_bytes() == CONTENT
     assert server.asked == []
 
@@ -351,7 +352,7 @@ def test_an_address_as_mirror_is_asked_first_and_then_the_publisher(
     server: Any, target: Path, how: Fetching, naps: list[float]
 ) -> None:
     server.files["/proxy/publisher.example/a/file"] = CONTENT
-    mirrored = Fetching(f"{server.address}/proxy/", False, how.lock)
+    mirrored = Fetching(f"{server.address}/proxy/", False, how.locks)
     get("https://publisher.example/a/file", target, mirrored)
     assert server.asked == [("/proxy/publisher.example/a/file", None)]
     target.unlink()
@@ -370,7 +371,7 @@ def test_a_mirror_with_another_file_is_an_error(
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "file").write_bytes(b"stale")
     with pytest.raises(ObtransferError, match=r"mirror/file: .*should begin with"):
-        get(address, target, Fetching(str(tmp_path / "mirror"), False, how.lock))
+        get(address, target, Fetching(str(tmp_path / "mirror"), False, how.locks))
 
 
 @pytest.mark.parametrize("mirror", ["", "folder", "address"])
@@ -379,7 +380,7 @@ def test_offline_opens_no_connection_and_says_what_to_bring_where(
 ) -> None:
     places = {"": "", "folder": str(tmp_path / "mirror"), "address": server.address}
     with pytest.raises(ObtransferError) as error:
-        get(address, target, Fetching(places[mirror], True, how.lock))
+        get(address, target, Fetching(places[mirror], True, how.locks))
     assert server.asked == []
     assert "weights.offline is true" in str(error.value)
     assert f"fetch {address}, and put it here as" in str(error.value)
@@ -390,7 +391,7 @@ def test_offline_opens_no_connection_and_says_what_to_bring_where(
 def test_offline_does_not_touch_what_lies_on_the_disk(target: Path, tmp_path: Path, how: Fetching) -> None:
     (tmp_path / "mine").write_bytes(CONTENT)
     for address in (f"file:{tmp_path}/mine", f"file://{tmp_path}/mine"):
-        get(address, target, Fetching("", True, how.lock))
+        get(address, target, Fetching("", True, how.locks))
         assert target.read_bytes() == CONTENT
         target.unlink()
 
@@ -408,7 +409,7 @@ def test_a_file_address_is_relative_to_the_working_folder(
 
 
 def test_an_unknown_scheme_is_refused(target: Path, how: Fetching) -> None:
-    with pytest.raises(ObtransferError, match="must start with"):
+    with pytest.raises(ObtransferError, match="a URL begins with http:// or https://"):
         get("ftp://somewhere/file", target, how)
 
 
@@ -424,7 +425,34 @@ def test_a_full_disk_is_told_as_such(
     assert naps == []
 
 
-def test_the_configuration_may_say_nothing() -> None:
-    assert fetching() == Fetching("", False, Path("resources/weights.lock.yaml"))
-    assert fetching(mirror="m", offline=True, lock="l") == Fetching("m", True, Path("l"))
-    assert download.Fetching().lock.suffix == ".yaml"
+def test_a_percent_sign_in_a_path_is_one(target: Path, tmp_path: Path, how: Fetching) -> None:
+    """An address with file: is a URL, in which %20 is a space."""
+    for name in ("mine%20.pth", "mine .pth"):
+        (tmp_path / name).write_text(name)
+    for address, name in (
+        (f"{tmp_path}/mine%20.pth", "mine%20.pth"),
+        (f"file:{tmp_path}/mine%20.pth", "mine .pth"),
+    ):
+        get(address, target, how, "")
+        assert target.read_text() == name
+        target.unlink()
+
+
+def test_every_lock_file_holds_a_download(address: str, target: Path, tmp_path: Path) -> None:
+    locks = tmp_path / "shipped.yaml", tmp_path / "new.yaml"
+    for lock in locks:
+        record(lock, address, "0" * 64, 1)
+        with pytest.raises(ObtransferError, match=f"remove .* from {lock}"):
+            get(address, target, Fetching(locks=locks), "")
+        lock.unlink()
+
+
+def test_a_checkout_that_cannot_be_written_has_new_checksums_beside_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lock_files("mine.yaml", tmp_path) == (Path("mine.yaml"),)
+    assert lock_files(None, tmp_path) == (weights_lock.SHIPPED,)
+    monkeypatch.setattr(
+        weights_lock.os, "access", lambda path, mode: False
+    )  # as root, everything can be written
+    assert lock_files(None, tmp_path) == (weights_lock.SHIPPED, tmp_path / "weights.lock.yaml")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from download_pretrained import download_pretrained
 from obtransfer.artifacts import read_tensors
-from obtransfer.config.backbones import backbone as find
+from obtransfer.config.settings import BackboneEntry
 from obtransfer.errors import ObtransferError
-from obtransfer.models import mocov2
+from obtransfer.models.formats import mocov2
 from obtransfer.models.load import load_backbone
+from obtransfer.models.published import published_weights
 from obtransfer.models.weights_lock import locked
 from torch import Tensor
 
@@ -26,9 +28,10 @@ def run(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch, naps: list
     """Runs the step as its rule does; the server stands for the hub and, as a mirror, for every publisher."""
     monkeypatch.setenv("HF_ENDPOINT", server.address)
 
-    def step(name: str, *, config: Mapping[str, Any] | None = None, **weights: Any) -> Path:
-        entry = json.loads(json.dumps(vars(find(config or {}, name))))
-        how = {"mirror": f"{server.address}/mirror", "lock": str(tmp_path / "weights.lock.yaml"), **weights}
+    def step(name: str, *, own: Mapping[str, BackboneEntry] | None = None, **weights: Any) -> Path:
+        entry = json.loads(json.dumps(asdict(published_weights(own or {}, name))))
+        lock = str(tmp_path / "weights.lock.yaml")
+        how = {"mirror": f"{server.address}/mirror", "offline": False, "lock": lock, **weights}
         path = tmp_path / "pretrained" / f"{name}.safetensors"
         settings = {"entry": entry, "fetching": how, "file": [], "code": "0"}
         made = {"settings": settings, "rule": "download_pretrained"}
@@ -75,7 +78,7 @@ def test_a_publishers_file_becomes_the_backbone(
     """Through a server that is busy, then cuts the connection, then serves the rest."""
     weights = request.getfixturevalue("resnet50" if name.startswith("resnet") else "vit_base")
     sha256 = publish(server, f"/mirror/dl.fbaipublicfiles.com/{address}", official(kind, weights), tmp_path)
-    monkeypatch.setattr(mocov2, "CHECKSUMS", {"moco_v2_800ep_pretrain.pth.tar": sha256[:8]})
+    monkeypatch.setitem(mocov2.CHECKSUMS, "moco_v2_800ep_pretrain.pth.tar", sha256[:8])
     server.behaviour = [503, "cut", "cut"]
     path = run(name)
     artefact = read_tensors(path, kind="backbone")
@@ -152,13 +155,10 @@ def small() -> dict[str, Tensor]:
 
 def test_a_file_of_yours(small: dict[str, Tensor], server: Any, run: Run, tmp_path: Path) -> None:
     torch.save({"state_dict": small, "epoch": 3}, tmp_path / "mine.pth")
-    entry = {
-        "source": "local",
-        "address": str(tmp_path / "mine.pth"),
-        "mean": [0.5, 0.5, 0.5],
-        "input_size": 96,
-    }
-    path = run("test_resnet.mine", config={"backbones": {"test_resnet.mine": entry}}, offline=True)
+    entry = BackboneEntry(
+        format="local", address=str(tmp_path / "mine.pth"), mean=(0.5, 0.5, 0.5), input_size=96
+    )
+    path = run("test_resnet.mine", own={"test_resnet.mine": entry}, offline=True)
     backbone = load_backbone(path)
     model, card = backbone.model, backbone.metadata
     assert all(torch.equal(value, small[name]) for name, value in model.state_dict().items())
@@ -176,19 +176,18 @@ def test_differences_are_listed_and_the_next_run_asks_again(
     small |= {"surprise": torch.zeros(1), "conv1.0.weight": torch.zeros(1, 3, 3, 3)}
     del small["bn1.bias"]
     publish(server, "/mirror/a.example/mine.pth", small, tmp_path)
-    entry = {"source": "local", "address": "https://a.example/mine.pth"}
-    config = {"backbones": {"test_resnet.mine": entry}}
+    own = {"test_resnet.mine": BackboneEntry(format="local", address="https://a.example/mine.pth")}
     with pytest.raises(ObtransferError) as error:
-        run("test_resnet.mine", config=config)
+        run("test_resnet.mine", own=own)
     for part in ("unexpected surprise", "missing bn1.bias", "conv1.0.weight has shape [1, 3, 3, 3]"):
         assert part in str(error.value)
     assert not (tmp_path / "weights.lock.yaml").exists(), "only a file that fits is recorded"
     assert list((tmp_path / "pretrained").iterdir()) == []
     publish(server, "/mirror/a.example/mine.pth", right, tmp_path)
-    assert run("test_resnet.mine", config=config).is_file()
+    assert run("test_resnet.mine", own=own).is_file()
     publish(server, "/mirror/a.example/mine.pth", small, tmp_path)
     with pytest.raises(ObtransferError, match="changed since its first download"):
-        run("test_resnet.mine", config=config)
+        run("test_resnet.mine", own=own)
 
 
 def test_weights_that_are_not_finite_are_refused(
@@ -196,18 +195,18 @@ def test_weights_that_are_not_finite_are_refused(
 ) -> None:
     small["bn1.bias"] = torch.full_like(small["bn1.bias"], float("nan"))
     torch.save(small, tmp_path / "mine.pth")
-    entry = {"source": "local", "address": str(tmp_path / "mine.pth")}
+    entry = BackboneEntry(format="local", address=str(tmp_path / "mine.pth"))
     with pytest.raises(ObtransferError, match=r"bn1\.bias"):
-        run("test_resnet.mine", config={"backbones": {"test_resnet.mine": entry}})
+        run("test_resnet.mine", own={"test_resnet.mine": entry})
 
 
 def test_a_checksum_of_the_configuration_is_enforced(
     small: dict[str, Tensor], server: Any, run: Run, tmp_path: Path
 ) -> None:
     torch.save(small, tmp_path / "mine.pth")
-    entry = {"source": "local", "address": str(tmp_path / "mine.pth"), "sha256": "0" * 64}
+    entry = BackboneEntry(format="local", address=str(tmp_path / "mine.pth"), sha256="0" * 64)
     with pytest.raises(ObtransferError, match="by the registry or the configuration the checksum should"):
-        run("test_resnet.mine", config={"backbones": {"test_resnet.mine": entry}})
+        run("test_resnet.mine", own={"test_resnet.mine": entry})
 
 
 def test_offline_names_the_file_to_bring(run: Run, server: Any, tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ def test_file_card_and_registry_agree(name: str) -> None:
     entry = BACKBONES[name]
     assert hashlib.sha256(content).hexdigest() == card["sha256"] == entry.sha256
     assert len(content) == card["bytes"] < 2_000_000
-    assert entry.address == f"file:resources/pretrained/{name}.safetensors"
-    assert tuple(card["mean"]) == entry.mean == PREPROCESSING.mean
-    assert tuple(card["std"]) == entry.std == PREPROCESSING.std
+    assert entry.address == f"resources/pretrained/{name}.safetensors"
+    assert entry.preprocessing == PREPROCESSING
+    assert tuple(card["mean"]) == entry.preprocessing.mean
+    assert tuple(card["std"]) == entry.preprocessing.std
     assert card["mean_ridge_accuracy_pretraining_tasks"] >= LEAST_ACCURACY[card["pretraining"]]
     assert card["recipe"]["steps"] == card["spent"]["steps"] == RECIPES[name].steps
 

@@ -1,4 +1,8 @@
-"""Fetches a file of weights, whole and verified or not at all: from a mirror, the disk or its publisher."""
+"""Fetches a file of weights, complete and verified or not at all: from a mirror, the disk or its publisher.
+
+By hand: `torch.hub.download_url_to_file` neither resumes nor tries again and knows one checksum, and `huggingface_hub` only
+fetches from hubs. Both leave no way to look in a mirror first.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from obtransfer.models.transfer import NotThereError, download, forget, size
 from obtransfer.models.weights_lock import locked
 
 _HTTP = ("http://", "https://")
+_LOCK = "the lock file "
 _DIGITS_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z.]+$")
 
 
@@ -23,18 +28,15 @@ _DIGITS_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z.]+$")
 class Fetching:
     """How weights are fetched: what `weights` of the configuration says.
 
-    `mirror`: a folder or the beginning of addresses where files are looked for first; `offline`: no connection is ever
-    opened; `lock`: the lock file.
+    Attributes:
+        mirror: a folder, or the beginning of URLs, that is searched first; "" for none.
+        offline: whether no connection may be opened.
+        locks: lock files, all of which are read.
     """
 
     mirror: str = ""
     offline: bool = False
-    lock: Path = Path("resources/weights.lock.yaml")
-
-
-def fetching(mirror: str = "", offline: bool = False, lock: str = "") -> Fetching:
-    """From the configuration's `weights`, all of whose keys may be missing."""
-    return Fetching(mirror, offline, Path(lock) if lock else Fetching.lock)
+    locks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ def fetch(
     renamed. A destination that is there already is taken if its checksum is known and right.
 
     Args:
-        addresses: names of files that will do, the best first -> `file:<path>` (relative to the working folder unless
-            absolute), `http://…` or `https://…`.
+        addresses: files that will do, the best first: their names in the lock file to `http://…`, `https://…`, a path, or
+            `file:<path>` with %-escapes. Relative paths start at the working folder.
         destination: file to write; its folder is made.
-        how: mirror, offline and lock file.
+        how: mirror, offline and lock files.
         checksums: what the publisher says, by the last part of the address or "" for any: the first digits of a
             checksum in hexadecimal, as ``0676ba61`` (SHA-256) or ``md5:a04e12f8``.
         digits_in_name: whether the publisher puts the first digits of the SHA-256 into the file's name, before its end.
@@ -88,10 +90,10 @@ def fetch(
     failures: list[str] = []
     for place in _places(addresses, how):
         wanted = _wanted(addresses[place.name], checksums or {}, digits_in_name)
-        wanted["the lock file"] = locked(how.lock, place.name)
+        wanted |= {f"{_LOCK}{lock}": locked(lock, place.name) for lock in how.locks}
         wanted = {who: checksum for who, checksum in wanted.items() if checksum}
         try:
-            return _fetch_from(place, destination, wanted, how)
+            return _fetch_from(place, destination, wanted)
         except ObtransferError as error:
             elsewhere = isinstance(error, NotThereError) or place.mirrored
             if isinstance(error, WrongFileError) or not elsewhere:
@@ -118,9 +120,17 @@ def _mirrored(name: str, address: str, mirror: str) -> list[str]:
     path = f"{parts.netloc}{parts.path}"
     if mirror.startswith(_HTTP):
         return [f"{mirror.rstrip('/')}/{path}"]
-    folder = Path(mirror.removeprefix("file:"))
+    folder = _local(mirror)
     short = name.removeprefix("hub:") if name.startswith("hub:") else Path(unquote(parts.path)).name
-    return [f"file:{folder / short}", f"file:{folder / unquote(path)}"]
+    return [str(folder / short), str(folder / unquote(path))]
+
+
+def _local(address: str) -> Path:
+    """The path that an address is. ``file:`` makes it a URL, in which %20 is a space; in a plain path % is %."""
+    if not address.startswith("file:"):
+        return Path(address)
+    path = unquote(address.removeprefix("file:"))
+    return Path(path[2:] if path.startswith("///") else path)
 
 
 def _wanted(address: str, checksums: Mapping[str, str], digits_in_name: bool) -> dict[str, str]:
@@ -134,20 +144,20 @@ def _wanted(address: str, checksums: Mapping[str, str], digits_in_name: bool) ->
     }
 
 
-def _fetch_from(place: _Place, destination: Path, wanted: Mapping[str, str], how: Fetching) -> Fetched:
+def _fetch_from(place: _Place, destination: Path, wanted: Mapping[str, str]) -> Fetched:
     if wanted and destination.is_file() and not _wrong(destination, wanted):
         return _fetched(place, destination)
     partial = destination.with_name(destination.name + ".part")
     begun = size(partial) > 0
-    _bring(place, partial, dict(wanted), how)
-    if begun and _wrong(partial, wanted):  # what an earlier run left may have been of another file
+    _bring(place, partial, checked=bool(wanted))
+    if begun and _wrong(partial, wanted):  # an earlier run may have left the beginning of another file
         forget(partial)
-        _bring(place, partial, dict(wanted), how)
+        _bring(place, partial, checked=bool(wanted))
     found = _wrong(partial, wanted)
     if found:
         came = size(partial)
         forget(partial)
-        raise WrongFileError(_mismatch(place, found, came, how))
+        raise WrongFileError(_mismatch(place, found, came))
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(destination)
@@ -155,26 +165,22 @@ def _fetch_from(place: _Place, destination: Path, wanted: Mapping[str, str], how
     return _fetched(place, destination)
 
 
-def _bring(place: _Place, partial: Path, wanted: dict[str, str], how: Fetching) -> None:
-    if place.address.startswith("file:"):
-        _copy(place.address, partial)
-    elif place.address.startswith(_HTTP):
-        told = download(place.address, partial, checked=bool(wanted))
-        if told and _digest(partial, "sha256") != told:
+def _bring(place: _Place, partial: Path, *, checked: bool) -> None:
+    if place.address.startswith(_HTTP):
+        announced = download(place.address, partial, checked=checked)
+        if announced and _digest(partial, "sha256") != announced:
             forget(partial)
             raise ObtransferError(
-                f"{place.address}: what came is not what the server announced (SHA-256 {told}); the partial file was "
-                "removed: try again"
+                f"{place.address}: needed the file that the server announced (SHA-256 {announced}); got another; its partial "
+                "file was removed; run the same command again"
             )
-    else:
-        raise ObtransferError(f"address {place.address!r} must start with file:, http:// or https://")
-
-
-def _copy(address: str, partial: Path) -> None:
-    path = unquote(address.removeprefix("file:"))
-    source = Path(path[2:] if path.startswith("///") else path)
+        return
+    source = _local(place.address)
     if not source.is_file():
-        raise NotThereError(f"{address}: there is no file {source}; restore it, or correct the address")
+        scheme = "; a URL begins with http:// or https://" if "://" in place.address else ""
+        raise NotThereError(
+            f"{place.address}: there is no file {source}; restore it, or correct the address{scheme}"
+        )
     shutil.copyfile(source, partial)
 
 
@@ -189,29 +195,29 @@ def _wrong(path: Path, wanted: Mapping[str, str]) -> list[tuple[str, str, str]]:
     return found
 
 
-def _mismatch(place: _Place, found: list[tuple[str, str, str]], came: int, how: Fetching) -> str:
-    told = "; ".join(
+def _mismatch(place: _Place, found: list[tuple[str, str, str]], came: int) -> str:
+    sums = "; ".join(
         f"by {who} the checksum should begin with {wanted}, but the {came} bytes received have {digest}"
         for who, wanted, digest in found
     )
-    text = f"{place.address}: {told}. The partial file was removed: try again; if it stays wrong, "
-    if any(who == "the lock file" for who, _, _ in found):
+    text = f"{place.address}: {sums}. The partial file was removed: try again; if it stays wrong, "
+    locks = [who.removeprefix(_LOCK) for who, _, _ in found if who.startswith(_LOCK)]
+    if locks:
         return text + (
-            f"the file has changed since its first download: do not use it unless its publisher says so; then remove "
-            f"{place.name!r} from {how.lock}"
+            "the file has changed since its first download: use it only if its publisher says so; then remove "
+            f"{place.name!r} from {locks[0]}"
         )
     return text + "the file has changed at its source, so check it and correct the checksum"
 
 
 def _nowhere(addresses: Mapping[str, str], how: Fetching, failures: list[str]) -> str:
-    text = "\n  ".join([f"none of the files {', '.join(addresses)} can be had:", *failures])
+    text = "\n  ".join([f"none of the files {', '.join(addresses)} was found:", *failures])
     if how.offline:
         name, address = next(iter(addresses.items()))
         folder = how.mirror if how.mirror and not how.mirror.startswith(_HTTP) else "FOLDER"
-        target = _mirrored(name, address, folder)[0].removeprefix("file:")
         text += (
-            f"\n  weights.offline is true, so that no connection was opened; on a machine that has one, fetch {address}, "
-            f"and put it here as {target} (weights.mirror: {folder})"
+            f"\n  weights.offline is true, so no connection was opened; on a machine that has one, fetch {address}, "
+            f"and put it here as {_mirrored(name, address, folder)[0]} (weights.mirror: {folder})"
         )
     return text
 

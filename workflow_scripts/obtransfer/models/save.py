@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,48 +15,44 @@ from obtransfer.models.prunable import prunable_parameters
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from obtransfer.registry import PublishedWeights
+
 
 def save_backbone(
     path: Path,
     state_dict: Mapping[str, Tensor],
     *,
-    backbone: str,
-    entry: Mapping[str, Any],
+    name: str,
+    weights: PublishedWeights,
     made: Mapping[str, Any],
-    checkpoint: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, str],
 ) -> None:
     """Check converted weights against their architecture and write them with what later steps need to know.
 
     Args:
         path: the artefact.
         state_dict: every parameter and buffer of the architecture, no other.
-        backbone: ``architecture.pretraining``.
-        entry: as `obtransfer.config.backbones.backbone` gives it, for the architecture and the pixels.
+        name: ``architecture.pretraining``.
+        weights: for the architecture and the preprocessing.
         made: provenance.
-        checkpoint: which file the weights are from.
+        checkpoint: name and checksum of the file that the weights are from.
 
     Raises:
         ObtransferError: keys or shapes differ from the architecture's, or a weight is not finite.
     """
-    first, pretraining = backbone.split(".")
-    architecture = entry.get("architecture") or first
-    model = build_empty(architecture)
-    check_fits(model, state_dict, f"the checkpoint of {backbone} ({entry['address']})")
+    model = build_empty(weights.architecture)
+    check_fits(model, state_dict, f"the checkpoint of {name} ({weights.address})")
     own = model.state_dict()
-    tensors = {name: state_dict[name].to(dtype=own[name].dtype, device="cpu").numpy() for name in own}
-    check_finite(tensors, f"weights of {backbone} ({entry['address']})")
+    tensors = {key: state_dict[key].to(dtype=own[key].dtype, device="cpu").numpy() for key in own}
+    check_finite(tensors, f"weights of {name} ({weights.address})")
     metadata = {
-        "backbone": backbone,
-        "architecture": architecture,
-        "pretraining": pretraining,
+        "backbone": name,
+        "architecture": weights.architecture,
+        "pretraining": name.partition(".")[2],
         "prunable": prunable_parameters(model),
         "num_features": num_features(model),
-        "mean": entry["mean"],
-        "std": entry["std"],
-        "input_size": entry["input_size"],
-        "crop": entry["crop"],
-        "interpolation": entry["interpolation"],
-        "checkpoint": dict(checkpoint or {}),
+        **asdict(weights.preprocessing),
+        "checkpoint": checkpoint,
         "made": made,
     }
     write_tensors(path, tensors, kind="backbone", metadata=metadata)

@@ -11,11 +11,26 @@ from typing import Any
 
 from obtransfer.artifacts import atomic_path
 from obtransfer.errors import ObtransferError
+from obtransfer.models.formats.base import REPOSITORY
 
+SHIPPED = REPOSITORY / "resources" / "weights.lock.yaml"
 _HEAD = """\
 # SHA-256 of weights whose publisher gives none, as first fetched. Every later download must be the same file. Commit this
 # file; remove an entry only where its publisher says that the file has changed.
 """
+
+
+def lock_files(configured: str | None, folder: Path) -> tuple[Path, ...]:
+    """The lock files of a run; new checksums are recorded in the last one.
+
+    Args:
+        configured: `weights.lock` of the configuration: the only one, where it is set.
+        folder: where a checkout that can't be written has its new checksums: the folder of the fetched weights.
+    """
+    if configured:
+        return (Path(configured),)
+    writable = os.access(SHIPPED if SHIPPED.exists() else SHIPPED.parent, os.W_OK)
+    return (SHIPPED,) if writable else (SHIPPED, folder / SHIPPED.name)
 
 
 def locked(path: Path, name: str) -> str:
@@ -65,13 +80,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error).replace("\n", " ")) from error
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise _damaged(path, "it is no mapping of files to checksums")
+        raise _damaged(path, "it is not a mapping of files to checksums")
     return entries
 
 
 def _damaged(path: Path, why: str) -> ObtransferError:
     return ObtransferError(
-        f"the lock file {path} can't be read: {why}. Restore it (git checkout {path}) or mend it"
+        f"the lock file {path} can't be read: {why}; restore it (git checkout {path}) or correct it"
     )
 
 

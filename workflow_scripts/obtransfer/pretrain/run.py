@@ -15,7 +15,7 @@ from torch import nn
 from obtransfer.errors import ObtransferError
 from obtransfer.models import build as builders
 from obtransfer.models.load import load_strictly
-from obtransfer.models.mini import convert
+from obtransfer.models.formats.mini import convert
 from obtransfer.pretrain.loop import PREPROCESSING, train
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.pool import make_pool

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from obtransfer.errors import ObtransferError
 from obtransfer.models.checkpoint import select, state_dict_of
+from obtransfer.models.formats.base import Format
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DIGITS_IN_NAME = True
-"""The first digits of the SHA-256 stand in a file's name, as torch.hub wants it."""
-
-DROPPED = ("fc.", "heads.")
+_DROPPED = ("fc.", "heads.")
 """The classifiers, of a ResNet and of a ViT."""
 
 _VIT = (
@@ -32,25 +30,20 @@ _VIT = (
 )
 
 
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is.
-
-    The entry's address is a name of torchvision's, as ``ResNet50_Weights.IMAGENET1K_V1``, which knows the address of
-    the file; the first digits of its SHA-256 stand in the file's name.
+def locate(address: str) -> dict[str, str]:
+    """The URL of torchvision's weights of that name, such as ``ResNet50_Weights.IMAGENET1K_V1``.
 
     Raises:
         ObtransferError: torchvision does not know the name.
     """
     from torchvision.models import get_weight
 
-    if entry["address"].startswith(("http://", "https://", "file:")):
-        return {entry["address"]: entry["address"]}
     try:
-        url = get_weight(entry["address"]).url
+        url = get_weight(address).url
     except (ValueError, AttributeError, KeyError) as error:
         raise ObtransferError(
-            f"torchvision has no weights called {entry['address']!r} ({error}); needed a name as "
-            "ResNet50_Weights.IMAGENET1K_V1, with its class and number"
+            f"torchvision has no weights called {address!r} ({error}); write a name such as "
+            "ResNet50_Weights.IMAGENET1K_V1, a path that begins with ./ or /, or a URL"
         ) from error
     return {url: url}
 
@@ -68,7 +61,7 @@ def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tenso
     Returns:
         float32 (or int64) tensors, to be loaded strictly.
     """
-    state = select(state_dict_of(checkpoint, "", f"torchvision's {architecture}"), dropped=DROPPED)
+    state = select(state_dict_of(checkpoint, "", f"torchvision's {architecture}"), dropped=_DROPPED)
     return {_vit(name): value for name, value in state.items()} if "class_token" in state else state
 
 
@@ -76,3 +69,6 @@ def _vit(name: str) -> str:
     for pattern, replacement in _VIT:
         name = re.sub(pattern, replacement, name)
     return name
+
+
+FORMAT = Format(convert, locate=locate, digits_in_name=True)

@@ -7,23 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from obtransfer.models.build import classifier
 from obtransfer.models.checkpoint import select, unwrapped
+from obtransfer.models.formats.base import Format
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _PREFIXES = ("_orig_mod.", "module.")  # of torch.compile and of DistributedDataParallel
-
-
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is; an address without a scheme is a path.
-
-    A file on the disk is named without its folder: where it lies changes no result.
-    """
-    address = entry["address"]
-    if address.startswith(("http://", "https://")):
-        return {address: address}
-    path = address.removeprefix("file:")
-    return {path.rpartition("/")[2]: f"file:{path}"}
 
 
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
@@ -44,3 +33,6 @@ def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tenso
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return select(state, dropped=[f"{name}." for name in classifier(architecture)])
+
+
+FORMAT = Format(convert)

@@ -1,17 +1,19 @@
-"""The small backbones that ship in resources/pretrained: how their files become a state_dict."""
+"""The small backbones that ship in resources/pretrained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from obtransfer.models.formats.base import REPOSITORY, Format
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is: here both are the address itself."""
-    return {entry["address"]: entry["address"]}
+def locate(address: str) -> dict[str, str]:
+    """A shipped file: the address is its path in the repository."""
+    return {f"file:{address}": str(REPOSITORY / address)}
 
 
 def convert(state_dict: Mapping[str, Tensor], architecture: str = "") -> dict[str, Tensor]:
@@ -19,9 +21,12 @@ def convert(state_dict: Mapping[str, Tensor], architecture: str = "") -> dict[st
 
     Args:
         state_dict: as read from the file; not changed.
-        architecture: not looked at.
+        architecture: not read.
 
     Returns:
         float32 (or int64) tensors, to be loaded strictly.
     """
     return {name: value.float() if value.is_floating_point() else value for name, value in state_dict.items()}
+
+
+FORMAT = Format(convert, locate=locate)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from obtransfer.models.checkpoint import select, state_dict_of
+from obtransfer.models.formats.base import Format
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,3 +37,6 @@ def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tenso
     return select(
         state_dict_of(checkpoint, "state_dict", f"MoCo v3 {architecture}"), prefix=ENCODER, dropped=DROPPED
     )
+
+
+FORMAT = Format(convert)

@@ -9,11 +9,12 @@ import pytest
 import torch
 import torchvision
 from obtransfer.errors import ObtransferError
-from obtransfer.models import dino, local, mocov2, mocov3, timm_hub
-from obtransfer.models import torchvision as torchvision_source
 from obtransfer.models.build import build, classifier, num_features
 from obtransfer.models.checkpoint import read_checkpoint
+from obtransfer.models.formats import dino, local, mocov2, mocov3, timm_hub
+from obtransfer.models.formats import torchvision as torchvision_format
 from obtransfer.models.load import load_strictly
+from obtransfer.registry import BACKBONES, FORMATS
 from torch import Tensor, nn
 
 Official = Callable[[str, Mapping[str, Tensor]], dict[str, Any]]
@@ -42,7 +43,7 @@ def check(network: nn.Module, state: Mapping[str, Tensor], backbone: Mapping[str
     [
         (mocov2, "mocov2", "resnet50", "resnet50"),
         (dino, "dino", "resnet50", "resnet50"),
-        (torchvision_source, "torchvision", "resnet50", "resnet50"),
+        (torchvision_format, "torchvision", "resnet50", "resnet50"),
         (local, "timm_resnet", "resnet50", "resnet50"),
         (dino, "dino", "vit_base_patch16_224", "vit_base"),
         (mocov3, "mocov3", "vit_base_patch16_224", "vit_base"),
@@ -106,7 +107,7 @@ def test_files_without_batchnorms_counter_are_completed() -> None:
     with torch.device("cpu"):
         model = torchvision.models.resnet18()
     state = {name: value for name, value in model.state_dict().items() if not name.endswith("tracked")}
-    converted = torchvision_source.convert(state, "resnet18")
+    converted = torchvision_format.convert(state, "resnet18")
     network = build("resnet18")
     load_strictly(network, converted, "the file")
     assert int(network.bn1.num_batches_tracked) == 0
@@ -116,7 +117,7 @@ def test_torchvisions_resnet_is_timms() -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18().eval()
     network = build("resnet18")
-    load_strictly(network, torchvision_source.convert(theirs.state_dict(), "resnet18"), "the file")
+    load_strictly(network, torchvision_format.convert(theirs.state_dict(), "resnet18"), "the file")
     theirs.fc = nn.Identity()
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(network(images), theirs(images))
@@ -136,7 +137,7 @@ def test_torchvisions_transformer_is_timms_under_other_names(names: str) -> None
         for new, old in renamed.items():
             state = {name.replace(new, old): value for name, value in state.items()}
     network = VisionTransformer(32, 8, embed_dim=48, depth=2, num_heads=4, mlp_ratio=2, num_classes=0).eval()
-    load_strictly(network, torchvision_source.convert(state, "vit_small"), "the file")
+    load_strictly(network, torchvision_format.convert(state, "vit_small"), "the file")
     theirs.heads = nn.Identity()
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(images), theirs(images))
@@ -145,7 +146,7 @@ def test_torchvisions_transformer_is_timms_under_other_names(names: str) -> None
 def test_the_classes_of_torchvisions_large_transformer_have_the_names_that_are_converted() -> None:
     with torch.device("meta"):
         theirs, network = torchvision.models.vit_b_16(), build("vit_base_patch16_224")
-    converted = torchvision_source.convert(theirs.state_dict(), "vit_base_patch16_224")
+    converted = torchvision_format.convert(theirs.state_dict(), "vit_base_patch16_224")
     own = {name: value.shape for name, value in network.state_dict().items()}
     assert {name: value.shape for name, value in converted.items()} == own
 
@@ -195,7 +196,7 @@ def test_features_may_be_longer_than_timms_number_says() -> None:
 
 @pytest.mark.parametrize("source", ["mocov2", "mocov3"])
 def test_what_is_neither_expected_nor_dropped_is_listed_in_one_error(source: str) -> None:
-    module = import_module(f"obtransfer.models.{source}")
+    module = import_module(f"obtransfer.models.formats.{source}")
     network = nn.Sequential(nn.Linear(2, 2))
     state = {
         f"{module.ENCODER}0.weight": torch.zeros(3, 2),
@@ -242,7 +243,7 @@ def test_every_dropped_name_is_in_the_official_file(
 )
 def test_a_file_of_another_kind_is_told(source: str, checkpoint: dict[str, Any], told: str) -> None:
     with pytest.raises(ObtransferError, match=told):
-        import_module(f"obtransfer.models.{source}").convert(checkpoint, "resnet50.tv_in1k")
+        import_module(f"obtransfer.models.formats.{source}").convert(checkpoint, "resnet50.tv_in1k")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_where_timm_is_lenient_missing_tensors_are_an_error_too() -> None:
 
 def test_addresses_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example/")
-    found = timm_hub.addresses({"address": "timm/resnet50.tv_in1k"})
+    found = timm_hub.FORMAT.files("timm/resnet50.tv_in1k")
     assert list(found.items()) == [
         (
             "hub:timm/resnet50.tv_in1k/model.safetensors",
@@ -287,23 +288,38 @@ def test_addresses_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
             "http://hub.example/timm/resnet50.tv_in1k/resolve/main/pytorch_model.bin",
         ),
     ]
-    pinned = timm_hub.addresses({"address": "me/net@v2"})
+    pinned = timm_hub.FORMAT.files("me/net@v2")
     assert (
         pinned["hub:me/net@v2/model.safetensors"] == "http://hub.example/me/net/resolve/v2/model.safetensors"
     )
-    assert timm_hub.addresses({"address": "https://a.example/x.pth"}) == {
-        "https://a.example/x.pth": "https://a.example/x.pth"
-    }
 
 
 def test_addresses_of_torchvision() -> None:
-    (address,) = torchvision_source.addresses({"address": "ResNet50_Weights.IMAGENET1K_V1"})
+    (address,) = torchvision_format.FORMAT.files("ResNet50_Weights.IMAGENET1K_V1")
     assert address.endswith("/resnet50-0676ba61.pth")
     with pytest.raises(ObtransferError, match=r"no weights called 'ResNet50_Weights\.V9'"):
-        torchvision_source.addresses({"address": "ResNet50_Weights.V9"})
+        torchvision_format.FORMAT.files("ResNet50_Weights.V9")
 
 
-def test_a_file_of_yours_is_named_without_its_folder() -> None:
-    assert local.addresses({"address": "weights/mine.pth"}) == {"mine.pth": "file:weights/mine.pth"}
-    assert local.addresses({"address": "file:/a/mine.pth"}) == {"mine.pth": "file:/a/mine.pth"}
-    assert local.addresses({"address": "https://x/y"}) == {"https://x/y": "https://x/y"}
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_path_and_a_url_are_the_same_for_every_format(name: str) -> None:
+    """A file on the disk is named without its folder."""
+    for path in ("./weights/mine.pth", "/a/mine.pth", "file:/a/mine.pth", "../mine.pth", "file:mine.pth"):
+        assert FORMATS[name].files(path) == {"mine.pth": path}
+        assert FORMATS[name].path(path) == path
+    assert FORMATS[name].files("https://x/y") == {"https://x/y": "https://x/y"}
+    assert FORMATS[name].path("https://x/y") == ""
+
+
+def test_without_names_of_its_own_a_formats_addresses_are_paths() -> None:
+    assert local.FORMAT.files("weights/mine.pth") == {"mine.pth": "weights/mine.pth"}
+    assert timm_hub.FORMAT.path("weights/mine.pth") == ""
+
+
+def test_shipped_files_are_found_from_every_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = BACKBONES["minivit.dino"].address
+    ((name, path),) = FORMATS["mini"].files(address).items()
+    assert name == f"file:{address}" and Path(path).is_file()

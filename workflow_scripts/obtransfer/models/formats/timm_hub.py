@@ -11,28 +11,22 @@ from typing import TYPE_CHECKING, Any
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import classifier
 from obtransfer.models.checkpoint import unwrapped
+from obtransfer.models.formats.base import Format
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DIGITS_IN_NAME = True
-"""The first digits of the SHA-256 stand in a file's name, as torch.hub wants it."""
-
 FILES = ("model.safetensors", "pytorch_model.bin")
-"""In the order in which they are asked for; a hub has one or both."""
+"""In the order in which they are requested. A hub has one or both."""
 
 
-def addresses(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The file's name in the lock file -> where it is, the preferred one first.
+def locate(address: str) -> dict[str, str]:
+    """The URLs of a model on the hub: ``owner/model``, or ``owner/model@revision``.
 
-    The entry's address is the model's name on the hub, with ``@revision`` where one is wanted. The environment variable
-    HF_ENDPOINT names another hub; the name in the lock file stays the same, since the file must.
+    The environment variable HF_ENDPOINT names another hub. The name in the lock file stays the same, since the file must.
     """
     from huggingface_hub import hf_hub_url
 
-    address = entry["address"]
-    if address.startswith(("http://", "https://", "file:")):
-        return {address: address}
     model, _, revision = address.partition("@")
     hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     return {
@@ -102,3 +96,6 @@ def _nothing_missing(what: str) -> Iterator[None]:
             raise ObtransferError(
                 f"{what}: {told.partition(' discovered')[0]}; the file is not this architecture's"
             )
+
+
+FORMAT = Format(convert, locate=locate, digits_in_name=True)

@@ -1,4 +1,4 @@
-"""DINO's backbones (github.com/facebookresearch/dino): the files ``dino_*_pretrain.pth``, without any head."""
+"""DINO's backbones (github.com/facebookresearch/dino): the files ``dino_*_pretrain.pth``, which have no head."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from obtransfer.models.checkpoint import select, state_dict_of
+from obtransfer.models.formats.base import Format
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DROPPED: tuple[str, ...] = ()
-"""Nothing: the ResNet-50 has no fc, the transformers no head."""
-
 
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
-    """The file is a state_dict; torchvision's names of a ResNet and DINO's of a ViT are timm's.
+    """The file is a state_dict. Its names are timm's, of a ResNet and of a ViT.
 
     Args:
         checkpoint: name to tensor; not changed.
@@ -24,4 +22,7 @@ def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tenso
     Returns:
         float32 (or int64) tensors, to be loaded strictly.
     """
-    return select(state_dict_of(checkpoint, "", f"DINO {architecture}"), dropped=DROPPED)
+    return select(state_dict_of(checkpoint, "", f"DINO {architecture}"))
+
+
+FORMAT = Format(convert)

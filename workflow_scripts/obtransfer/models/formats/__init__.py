@@ -1,0 +1,1 @@
+"""One file for every publisher's format of weights."""
