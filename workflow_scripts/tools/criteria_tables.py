@@ -1,5 +1,6 @@
 """Write the tables of docs/criteria.md: the criteria of the registry and their settings."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from obtransfer.config.describe import meaning, needed
-from obtransfer.declare import REQUIRED
+from obtransfer.config.labels import structure_settings
+from obtransfer.declare import REQUIRED, Setting
 from obtransfer.registry import CRITERIA
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/criteria.md"
@@ -34,20 +36,25 @@ def _criteria() -> Iterator[tuple[str, ...]]:
         reads = "nothing" if criterion.needs == "none" else f"`{criterion.needs}`"
         reads += f" of `{criterion.estimator}`" if criterion.estimator else ""
         reads += "" if criterion.attention else "; no attention"
-        settings = ", ".join(f"`{setting}`" for setting in criterion.settings)
+        settings = ", ".join(f"`{setting}`" for setting in _settings_of(name))
         yield f"`{name}`", criterion.title, formula, reads, settings
+
+
+def _settings_of(name: str) -> dict[str, Setting]:
+    return {**structure_settings(name), **CRITERIA[name].settings}
 
 
 def _settings() -> Iterator[tuple[str, ...]]:
     yield "setting", "of", "value", "default", "meaning"
     readers: dict[tuple[str, ...], list[str]] = {}
-    for name, criterion in CRITERIA.items():
-        for key, setting in criterion.settings.items():
-            default = "required" if setting.default is REQUIRED else f"`{setting.default}`"
-            entry = (f"`{key}`", needed(setting.annotation), default, meaning(setting.annotation))
+    for name in CRITERIA:
+        for key, setting in _settings_of(name).items():
+            given = setting.default is not REQUIRED
+            default = f"`{json.dumps(setting.default)}`".replace('"', "") if given else "required"
+            entry = key, needed(setting.annotation), default, meaning(setting.annotation)
             readers.setdefault(entry, []).append(f"`{name}`")
-    for (key, value, default, said), names in readers.items():
-        yield key, ", ".join(names), value, default, said
+    for (key, value, default, said), names in sorted(readers.items(), key=lambda reader: reader[0][0]):
+        yield f"`{key}`", ", ".join(names), value, default, said
 
 
 if __name__ == "__main__":

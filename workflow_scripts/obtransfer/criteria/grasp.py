@@ -6,6 +6,7 @@ import numpy as np
 
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_statistics
+from obtransfer.curvature.structures import per_weight
 
 
 def grasp(weights: Arrays, statistics: Arrays) -> Scores:
@@ -29,7 +30,7 @@ def grasp(weights: Arrays, statistics: Arrays) -> Scores:
     Raises:
         ObtransferError: statistics are missing, do not fit the weights, or are not finite.
     """
-    check_statistics(statistics, weights, "per_weight", "grasp")
+    check_statistics(statistics, weights, per_weight.STRUCTURE, "grasp")
     scores = {
         name: np.multiply(statistics[name], weight, dtype=np.float64) for name, weight in weights.items()
     }

@@ -7,7 +7,8 @@ import numpy as np
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.blocks import NotPositiveDefinite, inverse_diagonal
 from obtransfer.criteria.damping import DampingMode, PositiveDamping, check_damping
-from obtransfer.criteria.inputs import KEYS, check_statistics, refuse_negative
+from obtransfer.criteria.inputs import check_statistics, refuse_negative
+from obtransfer.curvature.structures import ekfac, kfac
 from obtransfer.errors import ObtransferError
 
 
@@ -49,11 +50,11 @@ def kfac_obs(
     """
     check_damping(damping, damping_mode, "kfac_obs")
     corrected = any(name.endswith(":eigenvalues") for name in statistics or ())
-    structure = "ekfac" if corrected else "kfac"
+    structure = ekfac.STRUCTURE if corrected else kfac.STRUCTURE
     check_statistics(statistics, weights, structure, "kfac_obs")
     scores, absolute, flat = {}, {}, []
     for name, weight in weights.items():
-        layer = {key: statistics[name + key] for key in KEYS[structure]}
+        layer = {key: statistics[name + key] for key in structure.axes}
         means = _means(layer, name)
         unit = float(means.mean())
         absolute[name] = damping * unit if damping_mode == "relative" else float(damping)
@@ -63,14 +64,14 @@ def kfac_obs(
         alive = np.flatnonzero(means > 0)
         if alive.size:
             part = {key: array[alive] if alive.size < len(means) else array for key, array in layer.items()}
-            invert = _eigenvalue_inverse if structure == "ekfac" else _factor_inverse
+            invert = _eigenvalue_inverse if corrected else _factor_inverse
             inverse[alive] = invert(part, absolute[name], name, unit, alive)
         scores[name] = 0.5 * np.square(weight, dtype=np.float64) / inverse.reshape(weight.shape)
         if alive.size < len(means):
             flat.append(name)
     details = {
         "criterion": "kfac_obs",
-        "structure": structure,
+        "structure": structure.name,
         "damping": float(damping),
         "damping_mode": damping_mode,
         "absolute_damping": absolute,

@@ -10,6 +10,7 @@ from annotated_types import doc
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.damping import Damping, DampingMode, check_damping, layer_damping
 from obtransfer.criteria.inputs import check_statistics, refuse_negative
+from obtransfer.curvature.structures import diagonal
 from obtransfer.errors import ObtransferError
 
 Negative = Annotated[
@@ -56,14 +57,14 @@ def obd(
     check_damping(damping, damping_mode, "obd")
     if negative not in ("refuse", "abs", "clip"):
         raise ObtransferError(f"negative must be one of refuse, abs, clip; got {negative!r}")
-    check_statistics(statistics, weights, "diagonal", "obd")
+    check_statistics(statistics, weights, diagonal.STRUCTURE, "obd")
     scores, absolute, share, flat = {}, {}, {}, []
     for name, weight in weights.items():
         share[name] = float(np.mean(statistics[name] < 0))
-        diagonal = _not_negative(statistics[name].astype(np.float64), name, negative)
-        absolute[name] = layer_damping(diagonal, damping, damping_mode)
-        scores[name] = 0.5 * (diagonal + absolute[name]) * np.square(weight, dtype=np.float64)
-        if not diagonal.any():
+        h = _not_negative(statistics[name].astype(np.float64), name, negative)
+        absolute[name] = layer_damping(h, damping, damping_mode)
+        scores[name] = 0.5 * (h + absolute[name]) * np.square(weight, dtype=np.float64)
+        if not h.any():
             flat.append(name)
     details = {
         "criterion": "obd",
@@ -77,16 +78,16 @@ def obd(
     return Scores(scores, details)
 
 
-def _not_negative(diagonal: np.ndarray, name: str, negative: str) -> np.ndarray:
+def _not_negative(h: np.ndarray, name: str, negative: str) -> np.ndarray:
     if negative == "abs":
-        return np.abs(diagonal)
+        return np.abs(h)
     if negative == "clip":
-        return np.maximum(diagonal, 0.0)
+        return np.maximum(h, 0.0)
     try:
-        refuse_negative(diagonal, name, "obd")
+        refuse_negative(h, name, "obd")
     except ObtransferError as error:
         raise ObtransferError(f"{error}, or set negative to abs or clip") from None
-    return diagonal
+    return h
 
 
 CRITERION = Criterion(score=obd, title="OBD", needs="diagonal")

@@ -8,6 +8,7 @@ from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.blocks import NotPositiveDefinite, block_diagonal, inverse_diagonal
 from obtransfer.criteria.damping import DampingMode, PositiveDamping, check_damping, layer_damping
 from obtransfer.criteria.inputs import check_statistics, refuse_negative
+from obtransfer.curvature.structures import block
 from obtransfer.errors import ObtransferError
 
 
@@ -44,7 +45,7 @@ def obs(
             diagonal; blocks are not positive definite with this λ (the message names a λ that is enough).
     """
     check_damping(damping, damping_mode, "obs")
-    check_statistics(statistics, weights, "block", "obs")
+    check_statistics(statistics, weights, block.STRUCTURE, "obs")
     scores, absolute, sizes, flat = {}, {}, {}, []
     for name, weight in weights.items():
         blocks = statistics[name]

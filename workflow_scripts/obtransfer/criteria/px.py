@@ -6,6 +6,7 @@ import numpy as np
 
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_statistics
+from obtransfer.curvature.structures import per_weight
 
 
 def px(weights: Arrays, statistics: Arrays) -> Scores:
@@ -30,7 +31,7 @@ def px(weights: Arrays, statistics: Arrays) -> Scores:
     Raises:
         ObtransferError: statistics are missing, do not fit the weights, or are not finite.
     """
-    check_statistics(statistics, weights, "per_weight", "px")
+    check_statistics(statistics, weights, per_weight.STRUCTURE, "px")
     scores = {
         name: np.square(weight, dtype=np.float64) * statistics[name] for name, weight in weights.items()
     }

@@ -6,6 +6,7 @@ import numpy as np
 
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.criteria.inputs import check_statistics
+from obtransfer.curvature.structures import per_weight
 
 
 def snip(weights: Arrays, statistics: Arrays) -> Scores:
@@ -28,7 +29,7 @@ def snip(weights: Arrays, statistics: Arrays) -> Scores:
     Raises:
         ObtransferError: statistics are missing, do not fit the weights, or are not finite.
     """
-    check_statistics(statistics, weights, "per_weight", "snip")
+    check_statistics(statistics, weights, per_weight.STRUCTURE, "snip")
     scores = {
         name: np.abs(np.multiply(statistics[name], weight, dtype=np.float64))
         for name, weight in weights.items()
