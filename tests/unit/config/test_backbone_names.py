@@ -1,4 +1,4 @@
-"""Every name of a backbone means one thing, and wrong ones are told with those near."""
+"""Every name of a backbone means one thing, and wrong ones are reported with those near."""
 
 import copy
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_configured_backbone_is_in_the_grid_like_any_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("resnet50.tv_in2k", "unknown pretraining of resnet50: 'tv_in2k'; did you mean 'tv_in1k'"),
         ("resnet50.imagnet", "did you mean 'imagenet'"),
@@ -54,57 +54,69 @@ def test_a_configured_backbone_is_in_the_grid_like_any_other() -> None:
         ("nothing.like_it", "unknown backbone 'nothing.like_it'; there are: miniresnet.supervised"),
     ],
 )
-def test_a_wrong_name_gets_near_ones(name: str, told: str) -> None:
+def test_a_wrong_name_gets_near_ones(name: str, expected: str) -> None:
     (line,) = errors(with_backbones([name]))
     assert line.startswith("grid.backbones[0]: ")
-    assert told in line
+    assert expected in line
     with pytest.raises(ObtransferError):
         view({}, name)
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "told"),
+    ("name", "entry", "expected"),
     [
         ("resnet50__imagenet", MINE, "backbones.resnet50.imagenet: weights of this name are known already"),
         ("resnet50__tv_in1k", MINE, "backbones.resnet50.tv_in1k: weights of this name are known already"),
         ("Mine", MINE, "backbones.Mine: needed a name as architecture.pretraining"),
         ("resnet50__mine", {"format": "local"}, "backbones.resnet50.mine.address: missing; needed text"),
         ("resnet50__mine", {**MINE, "format": "dinov2"}, "unknown format 'dinov2'; did you mean 'dino'?"),
-        ("resnet50__mine", {**MINE, "sha256": "0676ba61"}, "needed 64 hexadecimal digits"),
-        ("resnet50__mine", {**MINE, "mean": [0.5]}, "backbones.resnet50.mine.mean: got 1 numbers; needed 3"),
-        ("resnet50__mine", {**MINE, "std": [0, 1, 1]}, "backbones.resnet50.mine.std[0]: got 0; needed"),
+        (
+            "resnet50__mine",
+            {**MINE, "sha256": "0676ba61"},
+            "got the text '0676ba61'; needed text (of the file: 64 hexadecimal digits",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "mean": [0.5]},
+            "backbones.resnet50.mine.mean: got the list [0.5]; needed a list of 3 numbers",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "std": [0, 1, 1]},
+            "backbones.resnet50.mine.std[0]: got 0; needed a number, above 0",
+        ),
         ("resnet50__mine", {**MINE, "interpolation": "cubic"}, "did you mean 'bicubic'?"),
         ("resnet50__mine", {**MINE, "crops": 1}, "crops: unknown key; did you mean 'crop'?"),
         ("resnt50__mine", MINE, "there is no architecture 'resnt50'; did you mean 'resnet50'"),
         (
             "miniresnet__mine",
             MINE,
-            "missing input_size, crop, interpolation, mean, std, which timm does not tell",
+            "missing input_size, crop, interpolation, mean, std, which timm does not know",
         ),
         (
             "vit_base_patch16_224__mine",
             {**MINE, "input_size": 384},
-            "input_size: got 384; vit_base_patch16_224 only takes images of 224 pixels",
+            "input_size: got 384; vit_base_patch16_224 reads images of 224 pixels only",
         ),
     ],
 )
-def test_a_wrong_entry_is_told(name: str, entry: dict[str, Any], told: str) -> None:
+def test_each_wrong_entry_is_one_line(name: str, entry: dict[str, Any], expected: str) -> None:
     lines = errors(with_backbones(**{name: entry}))
     assert len(lines) == 1
-    assert told in lines[0]
+    assert expected in lines[0]
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "expected"),
     [
-        ({"mirror": ""}, "weights.mirror: got the text ''; needed at least 1"),
+        ({"mirror": ""}, "weights.mirror: got the text ''; needed text that is not empty"),
         ({"offline": "yes"}, "weights.offline: got the text 'yes'; needed true or false"),
         ({"cache": "x"}, "weights.cache: unknown key; known here: mirror, offline, lock"),
     ],
 )
-def test_how_weights_are_fetched_is_checked(weights: dict[str, Any], told: str) -> None:
+def test_how_weights_are_fetched_is_checked(weights: dict[str, Any], expected: str) -> None:
     (line,) = errors(DEFAULT | {"weights": weights})
-    assert line.startswith(told)
+    assert line.startswith(expected)
     load(DEFAULT | {"weights": {"mirror": "/data", "offline": True, "lock": "weights.lock.yaml"}})
 
 

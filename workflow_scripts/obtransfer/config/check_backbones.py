@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from obtransfer.config.describe import Path, did_you_mean, shown, unknown
+from obtransfer.config.describe import Path, did_you_mean, unknown
 from obtransfer.config.settings import BackboneEntry, Configuration
 from obtransfer.errors import ObtransferError
 from obtransfer.models import published
@@ -16,7 +16,6 @@ Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def known(raw: Raw, config: Configuration) -> Found:
@@ -40,11 +39,6 @@ def own(raw: Raw, config: Configuration) -> Found:
             yield path, "weights of this name are known already; choose another word behind the point"
         if entry.format not in FORMATS:
             yield (*path, "format"), unknown(entry.format, FORMATS, "format")
-        if entry.sha256 is not None and not _SHA256.fullmatch(entry.sha256):
-            yield (
-                (*path, "sha256"),
-                f"got {shown(entry.sha256)}; needed 64 hexadecimal digits in small letters",
-            )
         yield from _network(path, name, entry)
 
 
@@ -83,6 +77,3 @@ def _network(path: Path, name: str, entry: BackboneEntry) -> Found:
     size = usual.input_size if usual and model in timm and timm[model]["fixed"] else None
     if size and entry.input_size not in (None, size):
         yield (*path, "input_size"), f"got {entry.input_size}; {model} reads images of {size} pixels only"
-    for index, value in enumerate(entry.std or ()):
-        if value <= 0:
-            yield (*path, "std", index), f"got {value}; needed more than 0"

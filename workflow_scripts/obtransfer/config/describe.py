@@ -16,6 +16,7 @@ Path = tuple[str | int, ...]
 """Keys and indices that lead to a value of the configuration."""
 
 _BASIC = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Any: "anything"}
+_BOUNDS = ((Gt, "gt", "above"), (Ge, "ge", "at least"), (Lt, "lt", "below"), (Le, "le", "at most"))
 _LONGEST = 60
 _MOST_LISTED = 15
 
@@ -131,8 +132,8 @@ def meaning(annotation: Any) -> str:
     if is_dataclass(core):
         line = (core.__doc__ or "").partition("\n")[0].rstrip(".")
         return line if line[1:2].isupper() else line[:1].lower() + line[1:]
-    several = members(annotation)
-    return next((found for member in several if member is not annotation and (found := meaning(member))), "")
+    inner = get_args(core) if get_origin(core) in (Union, UnionType) else ()
+    return next((found for member in inner if (found := meaning(member))), "")
 
 
 def expected(annotation: Any) -> str:
@@ -153,21 +154,13 @@ def _needed_one(annotation: Any) -> str:
         text = "a list"
     else:
         text = _BASIC.get(kind, "a mapping")
-    bounds = [words for note in notes for words in _bounds(note)]
-    return text + (f", {' and '.join(bounds)}" if bounds else "")
-
-
-def _bounds(note: Any) -> list[str]:
-    if isinstance(note, Len):
-        least = note.min_length
-        return ["not empty" if least == 1 else f"of at least {least} entries"] if least else []
-    return [
+    least = next((note.min_length for note in notes if isinstance(note, Len)), 0)
+    if least:
+        text += " that is not empty" if least == 1 else f" of at least {least} entries"
+    bounds = [
         f"{words} {getattr(note, sign)}"
-        for bound, sign, words in (
-            (Gt, "gt", "above"),
-            (Ge, "ge", "at least"),
-            (Lt, "lt", "below"),
-            (Le, "le", "at most"),
-        )
+        for note in notes
+        for bound, sign, words in _BOUNDS
         if isinstance(note, bound)
     ]
+    return ", ".join([text, " and ".join(bounds)]) if bounds else text

@@ -14,12 +14,16 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt, Predicate, doc
 
+
+def _matching(pattern: str) -> Predicate:
+    return Predicate(lambda text: re.fullmatch(pattern, text) is not None)
+
+
 Name = Annotated[
-    str,
-    Predicate(re.compile("[a-z][a-z0-9_]*").fullmatch),
-    doc("small letters, digits and _, beginning with a letter"),
+    str, _matching("[a-z][a-z0-9_]*"), doc("small letters, digits and _, beginning with a letter")
 ]
 Positive = Annotated[int, Ge(1)]
+Scale = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1), doc("a number of images")]
 CountOrRest = Annotated[Positive | Literal["rest"], doc("a number of images, or rest for all that are left")]
 Sparsity = Annotated[
@@ -59,15 +63,18 @@ class DataSettings:
 class BackboneEntry:
     """Pre-trained weights that have no name yet. Pixels that are left out are timm's of the architecture."""
 
-    format: Annotated[str, doc("the file's format: a key of registry.FORMATS")]
+    format: Annotated[str, doc("of the file: local, timm_hub, torchvision, mocov2, mocov3 or dino")]
     address: Annotated[str, Len(1), doc("a path or address, or what the format makes one of")]
     architecture: Annotated[str, Len(1), doc("timm's name; default: the part before the point")] | None = None
-    sha256: Annotated[str, doc("of the file, 64 hexadecimal digits")] | None = None
+    sha256: (
+        Annotated[str, _matching("[0-9a-f]{64}"), doc("of the file: 64 hexadecimal digits, small letters")]
+        | None
+    ) = None
     input_size: Annotated[int, Ge(1), doc("pixels")] | None = None
     crop: Annotated[float, Gt(0), Le(2), doc("what the centre crop leaves of the short side")] | None = None
     interpolation: Interpolation | None = None
     mean: Annotated[tuple[float, float, float], doc("red, green and blue, in [0, 1]")] | None = None
-    std: Annotated[tuple[float, float, float], doc("red, green and blue, above 0")] | None = None
+    std: Annotated[tuple[Scale, Scale, Scale], doc("red, green and blue, above 0")] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +85,12 @@ class FetchSettings:
         Annotated[str, Len(1), doc("a folder or the beginning of addresses that is tried first")] | None
     ) = None
     offline: Annotated[bool, doc("whether no connection may be opened")] = False
-    lock: Annotated[str, Len(1), doc("the file of checksums")] = "resources/weights.lock.yaml"
+    lock: (
+        Annotated[
+            str, Len(1), doc("the file of checksums; default resources/weights.lock.yaml of the workflow")
+        ]
+        | None
+    ) = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +111,11 @@ class Draw:
     part: Annotated[int, Ge(0), doc("which part of one draw; parts share no class")] = 0
 
 
+Classes = Annotated[
+    tuple[Annotated[Annotated[int, Ge(0)] | str, doc("an index, or a name in quotes")], ...], Len(2)
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnImagesPerClass:
     """Numbers of images for one task, in place of those under data."""
@@ -115,9 +132,10 @@ class TaskEntry:
 
     dataset: Annotated[str, doc("a name under datasets")]
     classes: (
-        Annotated[tuple[Annotated[int, Ge(0)] | str, ...], Len(2), doc("indices or names")]
-        | Literal["all"]
-        | Draw
+        Annotated[
+            Classes | Literal["all"] | Draw,
+            doc("indices and names, all, or how many to draw; default: 10 drawn"),
+        ]
         | None
     ) = None
     images_per_class: OwnImagesPerClass = field(default_factory=OwnImagesPerClass)

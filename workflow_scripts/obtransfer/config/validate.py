@@ -80,6 +80,8 @@ def _place(box: list[Any], location: tuple[str | int, ...], kind: str) -> tuple[
             current, place = current[step], (*place, step)
         elif kind == _MISSING and step == location[-1] and isinstance(current, dict):
             return (*place, step), kind
+    if kind == _MISSING:  # an entry of a list of fixed length
+        return place, "too_short"
     return place, _KEY if location[-1] == _KEY else kind
 
 
