@@ -23,55 +23,43 @@ def compute_curvature(
     made: dict[str, Any],
 ) -> None:
     """Write `curvature`: a statistic of the calibration images drawn by `seed`, of which this job reads one share."""
+    from dataclasses import replace
+
     from obtransfer.artifacts import check_finite, map_tensors
     from obtransfer.assemble import load_pruned
+    from obtransfer.curvature.request import Request
     from obtransfer.curvature.statistic import (
-        compute_statistic,
+        Calibration,
         describe,
         layer_groups,
         read_calibration,
+        statistic_of,
         write_in_groups,
     )
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
     backbone = load_pruned(weights, mask, None, device=device())
-    model, card = backbone.model, backbone.metadata
-    calibration = None
+    model, preprocessing = backbone.model, backbone.preprocessing
+    request = Request.of(estimator, structure, settings, seed=int(seed), parameters=backbone.prunable)
+    calibration = Calibration.blank(preprocessing, device())
     if task_images is not None and head is not None:
         calibration = read_calibration(
-            task_images,
-            head,
-            backbone.preprocessing,
-            num_examples=settings["num_examples"],
-            batch_size=settings["batch_size"],
-            seed=int(seed),
-            part=(part[0], part[1]),
-            device=device(),
+            task_images, head, preprocessing, settings, seed=int(seed), share=part, device=device()
         )
-    groups = layer_groups(model, card, structure, settings.get("memory_gb"), device())
-    earlier = map_tensors(first, kind="curvature").tensors if first else None
+    prior = map_tensors(first, kind="curvature").tensors if first else None
 
     def compute(layers: Sequence[str]) -> dict[str, Any]:
-        with bar(len(calibration.labels) if calibration else 1, f"{estimator} {structure}") as progress:
-            found = compute_statistic(
-                model,
-                card,
-                calibration,
-                estimator=estimator,
-                structure=structure,
-                settings=settings,
-                seed=int(seed),
-                first=earlier,
-                parameters=layers,
-                progress=progress,
-            )
-        check_finite(found, f"{estimator} {structure} of {card['backbone']}")
+        some = replace(request, parameters=tuple(layers))
+        with bar(len(calibration.labels), str(request)) as progress:
+            found = statistic_of(model, calibration, some, prior=prior, progress=progress)
+        check_finite(found, f"{request} of {backbone.name}")
         for name, array in found.items() if estimator == "hessian" else ():
             print(f"{name}: {(array < 0).mean():.1%} of the diagonal is negative", flush=True)
         return found
 
-    metadata = describe(card, calibration, estimator, structure, settings) | {"made": made}
+    groups = layer_groups(model, request, settings.get("memory_gb"), device())
+    metadata = describe(backbone.name, calibration, request) | {"made": made}
     write_in_groups(curvature, groups, compute, metadata)
 
 

@@ -9,6 +9,7 @@ that. Nothing here imports torch, so that building the DAG stays quick.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -62,27 +63,28 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
         package: where the modules are.
         attribute: the object in each module.
-        names: of the modules, in the order of tables and colours; one line each.
+        names: of the modules, in the order of tables and colours; one line each. What follows the last point is the key. For
+            ``module:key``, the module's attribute is a mapping with that key.
     """
 
     def __init__(self, package: str, attribute: str, names: tuple[str, ...]) -> None:
-        self.package, self.attribute, self.names = package, attribute, names
+        self.attribute = attribute
+        self.modules = {re.split("[.:]", name)[-1]: f"{package}.{name}".partition(":")[0] for name in names}
 
     def __getitem__(self, name: str) -> T:
-        if name not in self.names:
-            raise KeyError(name)
-        found: T = getattr(import_module(self.module(name)), self.attribute)
+        declared = getattr(import_module(self.modules[name]), self.attribute)
+        found: T = declared[name] if isinstance(declared, Mapping) else declared
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
+        return iter(self.modules)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.modules)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return name in self.modules
 
     def module(self, name: str) -> str:
         """The module that declares `name`; its digest tells when the code changes."""
-        return f"{self.package}.{name}"
+        return self.modules[name]

@@ -9,51 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from obtransfer.declare import Registry
 from obtransfer.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from obtransfer.criteria.base import Criterion
+    from obtransfer.curvature.estimators.base import Estimator
+    from obtransfer.curvature.structures.base import Structure
+    from obtransfer.data.pool import DatasetReader
+    from obtransfer.data.splits import BuiltInTask
     from obtransfer.models.formats.base import Format
     from obtransfer.report.figures.base import ReportFigure
-
-Structure = Literal["diagonal", "block", "kfac", "ekfac", "per_weight"]
-
-
-@dataclass(frozen=True)
-class Estimator:
-    """`compute` makes the statistic in each of `structures`.
-
-    It is a function `output_vectors` (what the hooks multiply the Jacobian with) or one named `accumulate` (which goes
-    through the data by itself). `reads`: the settings of `curvature` that only some estimators take; `after`: the
-    statistic, estimator.structure, of the same examples that must be there first; `data`: whether it reads any.
-    """
-
-    compute: str
-    structures: tuple[Structure, ...]
-    reads: tuple[str, ...] = ()
-    after: str = ""
-    data: bool = True
-
-
-@dataclass(frozen=True)
-class Task:
-    """`load` makes the images of a task that needs no files: load(name, seed=, images_per_class=, view=)."""
-
-    load: str
-    num_classes: int
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A kind of data set on disk. `images`: an `obtransfer.data.pool:DataSet`; `num_classes`: where the kind fixes it;
-    `downloads`: whether it can be fetched (`download: true`)."""
-
-    images: str
-    num_classes: int | None = None
-    downloads: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,30 +84,32 @@ FIGURES: Registry[ReportFigure] = Registry(
     ),
 )
 
-_HOOKED: tuple[Structure, ...] = ("diagonal", "block", "kfac", "ekfac")
-ESTIMATORS: dict[str, Estimator] = {
-    "ggn": Estimator("obtransfer.curvature.estimators.ggn:output_vectors", _HOOKED, reads=("loss",)),
-    "mc_fisher": Estimator(
-        "obtransfer.curvature.estimators.mc_fisher:output_vectors", _HOOKED, reads=("loss", "num_samples")
+STRUCTURES: Registry[Structure] = Registry(
+    "obtransfer.curvature.structures",
+    "STRUCTURE",
+    (
+        "diagonal",
+        "block",
+        "kfac",
+        "ekfac",
+        "per_weight",
     ),
-    "empirical_fisher": Estimator(
-        "obtransfer.curvature.estimators.empirical_fisher:output_vectors", _HOOKED, reads=("loss",)
+)
+
+ESTIMATORS: Registry[Estimator] = Registry(
+    "obtransfer",
+    "ESTIMATOR",
+    (
+        "curvature.estimators.ggn",
+        "curvature.estimators.mc_fisher",
+        "curvature.estimators.empirical_fisher",
+        "curvature.estimators.hessian",
+        "criteria.statistics.gradient",
+        "criteria.statistics.hessian_gradient",
+        "criteria.statistics.synflow",
+        "criteria.statistics.px",
     ),
-    "hessian": Estimator(
-        "obtransfer.curvature.estimators.hessian:accumulate", ("diagonal",), reads=("loss", "num_probes")
-    ),
-    "gradient": Estimator(
-        "obtransfer.criteria.statistics.gradient:accumulate", ("per_weight",), reads=("loss",)
-    ),
-    "hessian_gradient": Estimator(
-        "obtransfer.criteria.statistics.hessian_gradient:accumulate",
-        ("per_weight",),
-        reads=("loss",),
-        after="gradient.per_weight",
-    ),
-    "synflow": Estimator("obtransfer.criteria.statistics.synflow:accumulate", ("per_weight",), data=False),
-    "px": Estimator("obtransfer.criteria.statistics.px:accumulate", ("per_weight",)),
-}
+)
 
 LOSSES: dict[str, str] = {
     "squared_error": "obtransfer.curvature.losses:squared_error",
@@ -155,35 +125,46 @@ ALLOCATIONS: dict[str, str] = {
     "n_of_16": "obtransfer.masks.n_of_m:n_of_16",
 }
 
-_GLYPHS = (
-    "upper", "lower", "digits", "greek", "cyrillic", "armenian", "georgian", "arrows", "math", "symbols",
-    "hebrew", "shapes",
-)  # fmt: skip
-TASKS: dict[str, Task] = {name: Task("obtransfer.data.glyphs:load", 10) for name in _GLYPHS} | {
-    "handwritten": Task("obtransfer.data.digits:load", 10),
-}
+TASKS: Registry[BuiltInTask] = Registry(
+    "obtransfer.data",
+    "TASK",
+    (
+        "glyphs:upper",
+        "glyphs:lower",
+        "glyphs:digits",
+        "glyphs:greek",
+        "glyphs:cyrillic",
+        "glyphs:armenian",
+        "glyphs:georgian",
+        "glyphs:arrows",
+        "glyphs:math",
+        "glyphs:symbols",
+        "glyphs:hebrew",
+        "glyphs:shapes",
+        "digits:handwritten",
+    ),
+)
 
-
-def _torchvision(name: str, num_classes: int) -> DataSet:
-    return DataSet(f"obtransfer.data.torchvision_sets:{name}", num_classes, downloads=True)
-
-
-DATASETS: dict[str, DataSet] = {
-    "image_folder": DataSet("obtransfer.data.image_folder:IMAGE_FOLDER"),
-    "imagenet": DataSet("obtransfer.data.imagenet:IMAGENET", 1000),
-    "cifar10": _torchvision("CIFAR10", 10),
-    "cifar100": _torchvision("CIFAR100", 100),
-    "dtd": _torchvision("DTD", 47),
-    "eurosat": _torchvision("EUROSAT", 10),
-    "gtsrb": _torchvision("GTSRB", 43),
-    "svhn": _torchvision("SVHN", 10),
-    "food101": _torchvision("FOOD101", 101),
-    "pets": _torchvision("PETS", 37),
-    "aircraft": _torchvision("AIRCRAFT", 100),
-    "flowers102": _torchvision("FLOWERS102", 102),
-    "sun397": _torchvision("SUN397", 397),
-    "mnist": _torchvision("MNIST", 10),
-}
+DATASETS: Registry[DatasetReader] = Registry(
+    "obtransfer.data",
+    "DATASET",
+    (
+        "image_folder",
+        "imagenet",
+        "torchvision_sets:cifar10",
+        "torchvision_sets:cifar100",
+        "torchvision_sets:dtd",
+        "torchvision_sets:eurosat",
+        "torchvision_sets:gtsrb",
+        "torchvision_sets:svhn",
+        "torchvision_sets:food101",
+        "torchvision_sets:pets",
+        "torchvision_sets:aircraft",
+        "torchvision_sets:flowers102",
+        "torchvision_sets:sun397",
+        "torchvision_sets:mnist",
+    ),
+)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "miniresnet": Architecture(has_batchnorm=True, has_attention=False),
@@ -195,7 +176,15 @@ ARCHITECTURES: dict[str, Architecture] = {
 FORMATS: Registry[Format] = Registry(
     "obtransfer.models.formats",
     "FORMAT",
-    ("timm_hub", "torchvision", "mocov2", "mocov3", "dino", "local", "mini"),
+    (
+        "timm_hub",
+        "torchvision",
+        "mocov2",
+        "mocov3",
+        "dino",
+        "local",
+        "mini",
+    ),
 )
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

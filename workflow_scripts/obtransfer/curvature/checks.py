@@ -1,4 +1,4 @@
-"""What every estimator must refuse in the same words: heads, labels, missing examples, values that are not finite."""
+"""What every estimator refuses in the same words: labels, missing examples, values that are not finite."""
 
 from __future__ import annotations
 
@@ -20,37 +20,10 @@ def known(name: str, registry: Mapping[str, _Value], what: str) -> _Value:
         ObtransferError: there is none; lists those that there are.
     """
     if name not in registry:
-        raise ObtransferError(f"no curvature {what} {name!r}; there are: {', '.join(registry)}")
-    return registry[name]
-
-
-def accumulation_dtype(dtype: torch.dtype, weights: Mapping[str, Tensor]) -> torch.dtype:
-    """The most precise of `dtype`, float32 and the weights' own."""
-    for other in (torch.float32, *(weight.dtype for weight in weights.values())):
-        dtype = torch.promote_types(dtype, other)
-    return dtype
-
-
-def fitting_head(features: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """The head, detached, in the features' dtype and on their device.
-
-    Args:
-        features: [B, D].
-        weight: [K, D].
-        bias: [K].
-
-    Raises:
-        ObtransferError: shapes that do not fit.
-    """
-    fits = features.dim() == 2 and weight.dim() == 2 and features.shape[1] == weight.shape[1]
-    if not fits or bias.shape != weight.shape[:1]:
         raise ObtransferError(
-            "curvature needs features [B, D], a head weight [K, D] and bias [K]; got features "
-            f"{tuple(features.shape)}, weight {tuple(weight.shape)}, bias {tuple(bias.shape)}: "
-            "use the head that was fitted on this backbone"
+            f"needed the name of a curvature {what}; got {name!r}; there are: {', '.join(registry)}"
         )
-    weight, bias = weight.detach(), bias.detach()
-    return weight.to(features.device, features.dtype), bias.to(features.device, features.dtype)
+    return registry[name]
 
 
 def fitting_labels(logits: Tensor, labels: Tensor) -> Tensor:
@@ -72,7 +45,7 @@ def fitting_labels(logits: Tensor, labels: Tensor) -> Tensor:
     if size and (int(labels.min()) < 0 or int(labels.max()) >= classes):
         raise ObtransferError(
             f"curvature needs labels in [0, {classes}), the rows of the head; got labels from "
-            f"{int(labels.min())} to {int(labels.max())}: give the head of the task that the images are from"
+            f"{int(labels.min())} to {int(labels.max())}; give the head of the task that the images are from"
         )
     return labels.to(device=logits.device, dtype=torch.long)
 
@@ -91,7 +64,7 @@ def some_examples(num_examples: int) -> None:
         ObtransferError: there were no examples.
     """
     if num_examples == 0:
-        raise ObtransferError("curvature needs at least one calibration example; the batches were empty")
+        raise ObtransferError("curvature needs at least one calibration example; got none")
 
 
 def finite(statistics: Mapping[str, Tensor]) -> None:
@@ -107,8 +80,8 @@ def finite(statistics: Mapping[str, Tensor]) -> None:
             f"{name} ({count} of {statistics[name].numel()})" for name, count in broken.items()
         )
         raise ObtransferError(
-            f"curvature needs finite statistics; NaN or infinite: {listed}. Look for such "
-            "values in the images, the weights and the head"
+            f"curvature needs finite statistics; got NaN or infinity in {listed}; look for such values in the images, "
+            "the weights and the head"
         )
 
 

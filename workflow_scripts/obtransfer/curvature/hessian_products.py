@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from obtransfer.curvature.whole_loss import Progress, gradients, visit_losses
+from obtransfer.curvature.examples import Examples
+from obtransfer.curvature.whole_loss import Weights, gradients, visit_losses
 from obtransfer.errors import ObtransferError
-
-Vector = Mapping[str, Tensor]
-"""Parameter name -> tensor of the parameter's shape."""
 
 
 def hessian_products(
     add: Callable[[str, Tensor, Tensor], None],
-    model: nn.Module,
-    head_weight: Tensor,
-    head_bias: Tensor,
-    batches: Iterable[Sequence[Tensor]],
-    *,
-    vectors: Callable[[int], Vector],
-    num_vectors: int,
-    weights: Mapping[str, Tensor],
-    loss: str,
-    progress: Progress | None = None,
+    examples: Examples,
+    weights: Weights,
+    vectors: Callable[[int], Weights],
+    num_vectors: int = 1,
 ) -> int:
     """Call `add(name, v, Σ_n ∇²ℓ_n v)` for every batch, vector v and weight; return the number of examples.
 
-    ∇² is by `weights` alone: a vector is 0 at all others, and the product is not wanted there. Trap: what is
-    added is a sum over the batch's examples, so the mean is the caller's division by what is returned.
+    ∇² is by `weights` alone. Trap: what is added is a sum over the batch's examples, so the mean is the caller's
+    division by what is returned.
 
     Source: Pearlmutter, *Fast exact multiplication by the Hessian*, 1994, here by double backward.
     Cost: per batch one forward and one differentiable backward pass, and per vector a backward pass through
@@ -41,16 +33,11 @@ def hessian_products(
     one vector and one product. Fused attention, which has no second derivative, is off meanwhile.
 
     Args:
-        add: (name, vector, product), both of the parameter's shape; not to keep the product.
-        model: left bit-identical, as in `visit_losses`.
-        head_weight: [K, D].
-        head_bias: [K].
-        batches: as in `visit_losses`.
-        vectors: index -> the vector, the same whenever it is asked for; called for every batch.
-        num_vectors: how many there are.
+        add: (name, vector, product), both of the parameter's shape; must not keep the product.
+        examples: gone through once.
         weights: name to parameter.
-        loss: a key of `obtransfer.registry.LOSSES`.
-        progress: called after each batch with the number of examples done so far.
+        vectors: index -> the vector, by name, the same each time; called for every batch.
+        num_vectors: how many there are.
 
     Raises:
         ObtransferError: as `visit_losses`, weights that the loss does not depend on, or an operation of the
@@ -72,9 +59,7 @@ def hessian_products(
                 add(name, vector[name], product)
 
     with fused_attention_off():
-        return visit_losses(
-            visit, model, head_weight, head_bias, batches, weights=weights, loss=loss, progress=progress
-        )
+        return visit_losses(visit, examples, weights)
 
 
 @contextmanager
@@ -102,9 +87,8 @@ def _refuse_without_second_derivative(gradients: Iterable[Tensor]) -> None:
             continue
         if node.name() in ("torch::autograd::Error", "torch::autograd::NotImplemented"):
             raise ObtransferError(
-                "the Hessian needs operations that can be differentiated twice, and one of this model's "
-                "cannot (fused, or written with once_differentiable). Replace it, or use an estimator of "
-                "first derivatives, such as ggn"
+                "the Hessian needs operations that can be differentiated twice; got one that cannot (fused, or written "
+                "with once_differentiable); replace it, or use an estimator of first derivatives, such as ggn"
             )
         seen.add(node)
         waiting.extend(following for following, _ in node.next_functions)

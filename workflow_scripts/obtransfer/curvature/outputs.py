@@ -22,16 +22,12 @@ class Outputs:
         labels: [B], unchecked; the loss checks them where they are read.
         loss: ℓ(f, y).
         indices: which examples these are, [B] int64: a draw depends on the seed and the index alone.
-        seed: of the draws.
-        num_samples: S, draws per example.
     """
 
     logits: Tensor
     labels: Tensor
     loss: Loss
     indices: Tensor
-    seed: int = 0
-    num_samples: int = 1
 
 
 class Batch(NamedTuple):
@@ -42,17 +38,17 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-def numbered(batches: Iterable[Sequence[Tensor]], first_index: int) -> Iterator[Batch]:
+def numbered(batches: Iterable[Sequence[Tensor]]) -> Iterator[Batch]:
     """The batches that are not empty, with an index for every example.
 
     Args:
-        batches: (images [B, ...], labels [B]) or (images, labels, indices [B], integers).
-        first_index: where counting starts, for batches that bring no indices.
+        batches: (images [B, ...], labels [B]), whose examples are counted from 0, or (images, labels, indices [B],
+            integers).
 
     Raises:
         ObtransferError: another number of tensors, or indices of another shape or type.
     """
-    position = first_index
+    position = 0
     for batch in batches:
         if not 2 <= len(batch) <= 3:
             raise ObtransferError(

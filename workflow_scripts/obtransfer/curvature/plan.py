@@ -9,10 +9,12 @@ from math import prod
 import torch
 from torch import nn
 
-from obtransfer.curvature.checks import accumulation_dtype, known
-from obtransfer.curvature.per_example.layers import select_layers
-from obtransfer.curvature.structures.base import STRUCTURES, BlockSize, block_sizes, layer_shape
+from obtransfer.curvature.examples import accumulation_dtype
+from obtransfer.curvature.per_example.layers import layer_shape, select_layers
+from obtransfer.curvature.request import Request
+from obtransfer.curvature.structures.base import parse
 from obtransfer.errors import ObtransferError
+from obtransfer.registry import STRUCTURES
 
 
 @dataclass(frozen=True)
@@ -60,40 +62,30 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(
-    model: nn.Module,
-    structure: str,
-    block_size: BlockSize = 16,
-    dtype: torch.dtype = torch.float32,
-    parameters: Sequence[str] | None = None,
-    memory_limit: int | None = None,
-) -> Plan:
+def plan(model: nn.Module, request: Request, limit: int | None = None) -> Plan:
     """Divide the layers, in order, into the fewest groups of consecutive ones that fit.
+
+    Each group is a request of its own (`parameters`), with a pass over the data. Layers whose statistic is not made of
+    per-example gradients are one group: what such estimators need besides does not shrink with the statistic.
 
     Trap: the limit is for the statistics alone; the model, a batch's activations and a few MiB come on top.
 
     Args:
         model: not changed.
-        structure: a key of `obtransfer.curvature.structures.base.STRUCTURES`.
-        block_size: B, or "row"; used by `block`.
-        dtype: as asked of `compute_curvature`.
-        parameters: names of Conv2d and Linear weights; None for all of them.
-        memory_limit: bytes of statistics that may exist at once; None for one pass whatever it takes.
+        request: what is to be computed.
+        limit: bytes of statistics that may exist at once; None for one pass whatever it takes.
 
     Raises:
-        ObtransferError: unknown structure, layers that cannot be treated, a block size that does not fit, or
-            layers whose statistics alone are above the limit.
+        ObtransferError: layers that cannot be treated, a block size that does not fit, or layers whose statistics
+            alone are above the limit.
     """
-    kind = known(structure, STRUCTURES, "structure")
-    layers = select_layers(model, parameters)
-    shapes = {name: layer_shape(module) for name, module in layers.items()}
-    sizes = block_sizes(shapes, block_size if structure == "block" else 1)
-    found = accumulation_dtype(dtype, {name: model.get_parameter(name) for name in layers})
-    needed = {
-        name: found.itemsize * sum(prod(part) for part in kind.shapes(shape, sizes[name]).values())
-        for name, shape in shapes.items()
-    }
-    return Plan(_groups(needed, structure, memory_limit), needed, memory_limit)
+    name, options = parse(request.structure)
+    layers = select_layers(model, request.parameters)
+    shapes = STRUCTURES[name].shapes({n: layer_shape(module) for n, module in layers.items()}, **options)
+    weights = {n: model.get_parameter(n) for n in layers}
+    size = accumulation_dtype(request.dtype or torch.float32, weights).itemsize
+    needed = {layer: size * sum(prod(shape) for shape in keys.values()) for layer, keys in shapes.items()}
+    return Plan(_groups(needed, request.structure, limit), needed, limit)
 
 
 def _groups(needed: Mapping[str, int], structure: str, limit: int | None) -> tuple[tuple[str, ...], ...]:
@@ -103,8 +95,8 @@ def _groups(needed: Mapping[str, int], structure: str, limit: int | None) -> tup
     large = [f"{name} needs {size} bytes" for name, size in needed.items() if size > limit]
     if large:
         raise ObtransferError(
-            f"the {structure} statistics of a single layer must fit the memory limit of {limit} bytes, but "
-            f"{'; '.join(large)}. Raise memory_limit, or take a smaller structure or block size"
+            f"the {structure} statistic of a single layer must fit the memory limit of {limit} bytes; got layers that do "
+            f"not: {'; '.join(large)}; raise curvature.memory_gb, or take a smaller structure or block size"
         )
     groups: list[list[str]] = []
     free = 0

@@ -1,4 +1,4 @@
-"""A statistic of a model over a task's calibration images: what curvature steps and pruning in rounds share."""
+"""Statistics of a backbone over a task's calibration images, with their files: what steps of the workflow share."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
-from obtransfer.data.calibration import choose, share
+from obtransfer.curvature.compute import compute_curvature
+from obtransfer.curvature.examples import Head
+from obtransfer.curvature.plan import plan
+from obtransfer.curvature.request import Request
+from obtransfer.curvature.structures.base import parse
+from obtransfer.data.calibration import choose
+from obtransfer.data.calibration import share as share_of
 from obtransfer.data.pixels import batches, select
 from obtransfer.errors import ObtransferError
 from obtransfer.models.preprocessing import Preprocessing
-from obtransfer.registry import ESTIMATORS, resolve
+from obtransfer.registry import ESTIMATORS, STRUCTURES
 from obtransfer.runtime.batch_size import BatchSize
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 Tensors = dict[str, np.ndarray]
 
@@ -32,15 +36,20 @@ class Calibration:
     pixels: np.ndarray
     labels: np.ndarray
     positions: np.ndarray
-    head_weight: np.ndarray
-    head_bias: np.ndarray
+    head: Head | None
     preprocessing: Preprocessing
     batch_size: int
     device: str
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        import torch
+    @classmethod
+    def blank(cls, preprocessing: Preprocessing, device: str) -> Calibration:
+        """One black image without a head, for statistics that read no data."""
+        side, nothing = preprocessing.input_size, np.zeros(1, dtype=np.int64)
+        return cls(
+            np.zeros((1, side, side, 3), dtype=np.uint8), nothing, nothing, None, preprocessing, 1, device
+        )
 
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         size, device = self.batch_size, self.device
         images = batches(self.pixels, self.preprocessing, batch_size=size, device=device)
         for number, batch in enumerate(images):
@@ -53,177 +62,95 @@ def read_calibration(
     task_images: Path,
     head: Path,
     preprocessing: Preprocessing,
+    settings: Mapping[str, Any],
     *,
-    num_examples: int,
-    batch_size: int,
     seed: int,
-    part: tuple[int, int] = (1, 1),
+    share: Sequence[int] = (1, 1),
     device: str = "cpu",
 ) -> Calibration:
-    """Draw the examples of one share of a task, by seed and evenly from every class."""
+    """Draw the examples of one share of a task, by seed and evenly from every class.
+
+    Args:
+        task_images: "task" artefact.
+        head: "head" artefact of the same task.
+        preprocessing: of the backbone.
+        settings: `num_examples` and `batch_size`.
+        seed: of the draw.
+        share: which one, from 1, and of how many.
+        device: where batches go.
+    """
     pixels, labels = select(map_tensors(task_images, kind="task"), "calibration")
     classifier = read_tensors(head, kind="head").tensors
-    chosen = share(choose(labels, num_examples, len(classifier["bias"]), seed), *part)
-    weight, bias = (classifier[name].astype(np.float32) for name in ("weight", "bias"))
+    found = choose(labels, settings["num_examples"], len(classifier["bias"]), seed)
+    chosen = share_of(found, *share)
+    weight, bias = (torch.tensor(classifier[n].astype(np.float32), device=device) for n in ("weight", "bias"))
     labels = labels[chosen].astype(np.int64)
-    return Calibration(pixels[chosen], labels, chosen, weight, bias, preprocessing, batch_size, device)
+    return Calibration(
+        pixels[chosen], labels, chosen, Head(weight, bias), preprocessing, settings["batch_size"], device
+    )
 
 
-def parse_structure(word: str) -> tuple[str, int | Literal["row"]]:
-    """``block16`` is ("block", 16), ``blockrow`` ("block", "row"), and any other word itself."""
-    if not word.startswith("block"):
-        return word, 1
-    size = word.removeprefix("block")
-    return "block", "row" if size == "row" else int(size)
-
-
-def compute_statistic(
+def statistic_of(
     model: nn.Module,
-    card: Mapping[str, Any],
-    calibration: Calibration | None,
+    calibration: Calibration,
+    request: Request,
     *,
-    estimator: str,
-    structure: str,
-    settings: Mapping[str, Any],
-    seed: int,
-    first: Mapping[str, np.ndarray] | None = None,
-    parameters: Sequence[str] | None = None,
+    prior: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensors:
-    """One statistic of some prunable weights, on the host.
+    """A statistic on the host, in batches of images that fit the device's memory.
 
     Args:
         model: on the device where to compute; comes back as it was.
-        card: the backbone's metadata.
-        calibration: None for an estimator that reads no data.
-        estimator: key of `registry.ESTIMATORS`.
-        structure: as paths write it.
-        settings: of `curvature`: the keys that the estimator reads.
-        seed: of sampled estimators.
-        first: the statistic that the estimator or structure builds on.
-        parameters: names; None for all prunable weights.
+        calibration: the source's; `Calibration.blank` for an estimator that reads no data.
+        request: what to compute.
+        prior: the statistic of `request.prior`; None: computed first.
         progress: called with the number of examples done.
 
     Returns:
-        Names (`curvature.compute` and the estimators say which) to arrays.
+        Keys of `compute_curvature` -> arrays laid out as those of a file: sums over another layout have other last bits.
     """
-    import torch
-
-    entry = ESTIMATORS[estimator]
-    options = {key: settings[key] for key in entry.reads if key in settings}
-    options |= {"parameters": list(parameters or card["prunable"]), "progress": progress}
-    if not entry.data:
-        shape = (3, card["input_size"], card["input_size"])
-        found = resolve(entry.compute)(model, None, None, None, input_shape=shape, **options)
-        return _on_host(found)
-    if calibration is None:
-        raise ObtransferError(f"{estimator} needs a source's images and head; got none")
+    if ESTIMATORS[request.estimator].data and calibration.head is None:
+        raise ObtransferError(
+            f"{request.estimator} needs a source's images and head; got none; name a source"
+        )
     device = next(model.parameters()).device
-    options |= {"seed": seed}
-    weight, bias = (torch.tensor(a, device=device) for a in (calibration.head_weight, calibration.head_bias))
-    earlier = {name: torch.tensor(a, device=device) for name, a in (first or {}).items()} or None
-    if entry.compute.endswith(":accumulate"):
-        compute = resolve(entry.compute)
-        options |= {"first": earlier}
-    else:
-        from obtransfer.curvature.compute import compute_curvature as compute
-
-        kind, size = parse_structure(structure)
-        options |= {"estimator": estimator, "structure": kind, "block_size": size, "factors": earlier}
-    found = _in_batches_that_fit(
-        lambda examples: compute(model, weight, bias, examples, **options), calibration
-    )
-    return _on_host(found)
-
-
-def _on_host(found: Mapping[str, torch.Tensor]) -> Tensors:
-    """Arrays laid out as those of a file: sums over another layout have other last bits."""
-    return {name: tensor.cpu().contiguous().numpy() for name, tensor in found.items()}
-
-
-def _in_batches_that_fit(
-    compute: Callable[[Calibration], dict[str, torch.Tensor]], calibration: Calibration
-) -> dict[str, torch.Tensor]:
-    """The sums over examples do not depend on the batches; the first is the largest, so little is done twice."""
-    import torch
-
+    given = prior and {name: torch.tensor(array, device=device) for name, array in prior.items()}
     size = BatchSize(calibration.batch_size, "curvature")
     while True:
+        # The first batch is the largest, so little is done twice. Sums over examples do not depend on the batches.
+        examples = replace(calibration, batch_size=size.value)
         try:
-            return compute(replace(calibration, batch_size=size.value))
+            found = compute_curvature(
+                model, calibration.head, examples, request, prior=given, progress=progress
+            )
+            return {name: tensor.cpu().contiguous().numpy() for name, tensor in found.items()}
         except torch.OutOfMemoryError:
             size.halve(min(size.value, len(calibration.labels)))
 
 
-def compute_with_earlier(
-    model: nn.Module,
-    card: Mapping[str, Any],
-    calibration: Calibration | None,
-    request: Mapping[str, Any],
-    *,
-    seed: int,
-) -> Tensors | None:
-    """A statistic together with the one it builds on, where it builds on one.
-
-    Args:
-        model, card, calibration, seed: as for `compute_statistic`.
-        request: estimator, structure, settings, and `after`, the statistic it builds on; empty for no statistic.
-    """
-    if not request:
-        return None
-    estimator, structure, settings = request["estimator"], request["structure"], request["settings"]
-    earlier = f"{estimator}.kfac" if structure == "ekfac" else request["after"]
-    first = None
-    if earlier:
-        name, _, kind = earlier.partition(".")
-        first = compute_statistic(
-            model, card, calibration, estimator=name, structure=kind, settings=settings, seed=seed
-        )
-    return compute_statistic(
-        model,
-        card,
-        calibration,
-        estimator=estimator,
-        structure=structure,
-        settings=settings,
-        seed=seed,
-        first=first,
-    )
-
-
-def describe(
-    card: Mapping[str, Any],
-    calibration: Calibration | None,
-    estimator: str,
-    structure: str,
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
+def describe(backbone: str, calibration: Calibration, request: Request) -> dict[str, Any]:
     """What the file of a statistic says of itself."""
-    kind, size = parse_structure(structure)
+    name, options = parse(request.structure)
     return {
-        "backbone": card["backbone"],
-        "estimator": estimator,
-        "structure": kind,
-        "block_size": size if kind == "block" else None,
-        "num_examples": len(calibration.labels) if calibration else 0,
-        "num_classes": len(calibration.head_bias) if calibration else 0,
-        **{key: settings[key] for key in ESTIMATORS[estimator].reads},
+        "backbone": backbone,
+        "estimator": request.estimator,
+        "structure": name,
+        "block_size": options.get("block_size"),
+        "num_examples": len(calibration.labels) if calibration.head else 0,
+        "num_classes": len(calibration.head.bias) if calibration.head else 0,
+        **request.options,
     }
 
 
 def layer_groups(
-    model: nn.Module, card: Mapping[str, Any], structure: str, memory_gb: float | None, device: str
+    model: nn.Module, request: Request, memory_gb: float | None, device: str
 ) -> Sequence[Sequence[str]]:
     """Layers whose statistics fit the memory together; the plan goes to the log before anything is computed."""
-    import torch
-
-    kind, size = parse_structure(structure)
-    if kind == "per_weight":
-        return [card["prunable"]]
-    from obtransfer.curvature.plan import plan
-
-    limit = memory_limit(memory_gb, device)
-    made = plan(model, kind, size, torch.float32, card["prunable"], limit)
+    assert request.parameters is not None  # a backbone's
+    if STRUCTURES[parse(request.structure)[0]].start is None:
+        return [request.parameters]
+    made = plan(model, request, memory_limit(memory_gb, device))
     print(made.describe(), flush=True)
     return made.groups
 
@@ -233,8 +160,6 @@ def memory_limit(memory_gb: float | None, device: str) -> int | None:
     if memory_gb is not None:
         return int(memory_gb * 1e9)
     if device == "cuda":
-        import torch
-
         return int(torch.cuda.mem_get_info()[0]) // 2
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
@@ -259,21 +184,21 @@ def write_in_groups(
     if len(groups) == 1:
         write_tensors(path, compute(groups[0]), kind="curvature", metadata=metadata)
         return
-    parts = [path.with_name(f"{path.stem}.group_{i}.safetensors") for i in range(len(groups))]
+    files = [path.with_name(f"{path.stem}.group_{i}.safetensors") for i in range(len(groups))]
     tensors: Tensors = {}
-    for part, group in zip(parts, groups, strict=True):
+    for file, group in zip(files, groups, strict=True):
         card = {**metadata, "layers": list(group)}
-        if not _is_done(part, card):
-            write_tensors(part, compute(group), kind="group", metadata=card)
-        tensors |= map_tensors(part, kind="group").tensors
+        if not _is_done(file, card):
+            write_tensors(file, compute(group), kind="group", metadata=card)
+        tensors |= map_tensors(file, kind="group").tensors
     write_tensors(path, tensors, kind="curvature", metadata=metadata)
-    for part in parts:
-        part.unlink()
+    for file in files:
+        file.unlink()
 
 
-def _is_done(part: Path, card: Mapping[str, Any]) -> bool:
-    """Whether an earlier run of the same job left this group."""
+def _is_done(file: Path, card: Mapping[str, Any]) -> bool:
+    """Whether a killed run of the same job left this group."""
     try:
-        return map_tensors(part, kind="group").metadata == card
+        return map_tensors(file, kind="group").metadata == card
     except ObtransferError:
         return False

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from obtransfer.curvature.checks import accumulation_dtype, finite, means
-from obtransfer.curvature.hessian_products import hessian_products
-from obtransfer.curvature.weights import selected_weights
-from obtransfer.curvature.whole_loss import Progress, zeros
+from obtransfer.curvature.estimators.base import Estimator
 from obtransfer.errors import ObtransferError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def accumulate(
-    model: nn.Module,
-    head_weight: Tensor,
-    head_bias: Tensor,
-    batches: Iterable[Sequence[Tensor]],
-    *,
-    loss: str = "squared_error",
-    num_probes: int = 100,
-    seed: int = 0,
-    first: Mapping[str, Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    dtype: torch.dtype = torch.float32,
-    progress: Progress | None = None,
-) -> dict[str, Tensor]:
+    from obtransfer.curvature.examples import Examples
+
+
+def hessian_gradient(examples: Examples, *, prior: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """H g = ½ ∂‖g‖²/∂w, with H = ∇² and g = ∇ of 1/N Σ_n ℓ(f(x_n), y_n): what `grasp` reads.
 
     Trap: g is the mean over *all* the examples, which must be there before the first product: the product of
@@ -38,59 +25,51 @@ def accumulate(
     through both; memory: that graph of one batch, and three times the weights.
 
     Args:
-        model: images [B, 3, H, W] -> features [B, D]; left bit-identical.
-        head_weight: [K, D].
-        head_bias: [K].
-        batches: (images [B, 3, H, W], labels [B], ...): the same examples that `first` was made of.
-        loss: a key of `obtransfer.registry.LOSSES`, the same as for `first`.
-        num_probes: not read, as is `seed`.
-        first: g, the statistic `gradient` of the same weights.
-        parameters: names of Conv2d and Linear weights; None for all of them.
-        dtype: accumulate in this, float32, or the parameter's, whichever is most precise.
-        progress: called after each batch with the number of examples done so far.
+        examples: gone through once; the same that `prior` was made of, with the same loss.
+        prior: g, the statistic `gradient` of the same weights.
 
     Returns:
         Parameter name -> tensor of the parameter's shape, of any sign.
 
     Raises:
-        ObtransferError: `first` missing or not fitting, and all that `hessian_products` and `means` refuse.
+        ObtransferError: a `prior` that does not fit, and all that `hessian_products` and `means` refuse.
     """
-    weights = selected_weights(model, parameters)
-    vector = _fitting(first, weights)
-    totals = zeros(weights, accumulation_dtype(dtype, weights))
+    from obtransfer.curvature.checks import means
+    from obtransfer.curvature.hessian_products import hessian_products
+    from obtransfer.curvature.whole_loss import selected_weights, zeros
+
+    weights = selected_weights(examples)
+    _check(prior, weights)
+    totals = zeros(weights, examples.dtype)
 
     def add(name: str, _: Tensor, product: Tensor) -> None:
         totals[name].add_(product)
 
-    done = hessian_products(
-        add, model, head_weight, head_bias, batches, vectors=lambda _: vector, num_vectors=1,
-        weights=weights, loss=loss, progress=progress,
-    )  # fmt: skip
-    return means(totals, done)
+    return means(totals, hessian_products(add, examples, weights, lambda _: prior))
 
 
-def _fitting(first: Mapping[str, Tensor] | None, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _check(prior: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """
     Raises:
-        ObtransferError: none, or lists every layer that is missing, unexpected, of another shape or not
-            finite.
+        ObtransferError: lists every layer that is missing, unexpected, of another shape or not finite.
     """
-    if first is None:
-        raise ObtransferError(
-            "hessian_gradient needs the mean gradient of the same examples as `first`, but got none; "
-            "compute the statistic gradient before"
-        )
-    problems = [f"{name}: missing" for name in weights if name not in first]
-    problems += [f"{name}: not among the weights" for name in first if name not in weights]
+    from obtransfer.curvature.checks import finite
+
+    problems = [f"{name}: missing" for name in weights if name not in prior]
+    problems += [f"{name}: not among the weights" for name in prior if name not in weights]
     problems += [
-        f"{name}: needed shape {list(weight.shape)}, got {list(first[name].shape)}"
+        f"{name}: needed shape {list(weight.shape)}, got {list(prior[name].shape)}"
         for name, weight in weights.items()
-        if name in first and first[name].shape != weight.shape
+        if name in prior and prior[name].shape != weight.shape
     ]
     if problems:
         raise ObtransferError(
-            f"hessian_gradient needs the gradient of the very weights it treats, but: {'; '.join(problems)}. "
-            "Compute the statistic gradient again for this backbone"
+            f"hessian_gradient needs as `prior` the gradient of the weights that it treats; got {'; '.join(problems)}; "
+            "compute the statistic gradient again for this backbone"
         )
-    finite(first)
-    return first
+    finite(prior)
+
+
+ESTIMATOR = Estimator(
+    "Hessian-gradient product", hessian_gradient, fills=("per_weight",), prior="gradient.per_weight"
+)

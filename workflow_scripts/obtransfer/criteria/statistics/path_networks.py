@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from obtransfer.curvature.examples import Examples
+from obtransfer.curvature.whole_loss import gradients, selected_weights
 from obtransfer.errors import ObtransferError
+
+_SMALL = 2.0**-40
 
 _SPECIAL = frozenset(("conv2d", "linear", "batch_norm", "relu", "relu_"))
 _LINEAR = frozenset((
@@ -174,3 +179,66 @@ def refuse_what_has_no_paths(model: nn.Module, images: Tensor, weights: Mapping[
 
 def _has_tensor(result: Any) -> bool:
     return isinstance(result, Tensor) or (isinstance(result, tuple | list) and any(map(_has_tensor, result)))
+
+
+class PathNetworks:
+    """The two auxiliary networks of one model, in evaluation mode, and its head."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.model, self.head_of = examples.model, examples.head_of
+        layers = selected_weights(replace(examples, parameters=None))
+        self.names = {id(weight): name for name, weight in layers.items()}
+        self.squares = {name: weight.detach().double().square() for name, weight in layers.items()}
+        self.shape: torch.Size | None = None
+
+    def data_factor(self, images: Tensor) -> Tensor:
+        """z1 [B, K] of images [B, C, H, W]."""
+        self._check(images)
+        with Gates() as gates:
+            self.model(images)
+        squares = images.double().square()
+        with Paths(_ones, None, gates.found):
+            features = self.model(squares)
+        weight, _ = self.head_of(features)
+        return features @ _ones(weight).T
+
+    def derivatives(self, data_factor: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """∂(Σ_k z1_k z2_k)/∂(w²) for z1 [K]."""
+        leaves = {name: self.squares[name].requires_grad_() for name in weights}
+        with torch.enable_grad():
+            features = self._weight_factor(1.0)
+            weight, _ = self.head_of(features)
+            return gradients((features @ weight.square().T @ data_factor).sum(), leaves)
+
+    def _weight_factor(self, value: float) -> Tensor:
+        """The features [1, D] of z2, given `value` at all inputs instead of 1."""
+        assert self.shape is not None
+        device = next(iter(self.squares.values())).device
+        images = torch.full((1, *self.shape), value, dtype=torch.float64, device=device)
+        with Paths(lambda weight: self.squares[self.names[id(weight)]], torch.square, None):
+            features: Tensor = self.model(images)
+        return features
+
+    def _check(self, images: Tensor) -> None:
+        """
+        Raises:
+            ObtransferError: another shape than before, or, the first time, a network without paths.
+        """
+        if self.shape is None:
+            self.shape = images.shape[1:]
+            refuse_what_has_no_paths(self.model, images[:1], self.names)
+            # What torch's modes do not see (compiled or custom functions) is seen by what it does.
+            one, small = self._weight_factor(1.0), self._weight_factor(_SMALL)
+            if not torch.allclose(small / _SMALL, one, rtol=1e-6, atol=0.0, equal_nan=True):
+                raise ObtransferError(
+                    "px needs a positively homogeneous network; got one that is not, for a reason that its modules and "
+                    "functions do not show (a constant that is added, a compiled function); choose another criterion"
+                )
+        if images.shape[1:] != self.shape:
+            raise ObtransferError(
+                f"px needs images of one shape; got {list(images.shape[1:])} after {list(self.shape)}"
+            )
+
+
+def _ones(weight: Tensor) -> Tensor:
+    return (weight != 0).double()

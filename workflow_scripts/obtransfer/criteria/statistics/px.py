@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from obtransfer.curvature.estimators.base import Estimator
 
-from obtransfer.criteria.statistics.path_networks import Gates, Paths, refuse_what_has_no_paths
-from obtransfer.curvature.checks import finite, fitting_head, some_examples
-from obtransfer.curvature.weights import selected_weights
-from obtransfer.curvature.whole_loss import Progress, gradients
-from obtransfer.errors import ObtransferError
-from obtransfer.models.contexts import evaluation_mode
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_SMALL = 2.0**-40
+    from obtransfer.curvature.examples import Examples
 
 
-def accumulate(
-    model: nn.Module,
-    head_weight: Tensor,
-    head_bias: Tensor,
-    batches: Iterable[Sequence[Tensor]],
-    *,
-    loss: str = "squared_error",
-    num_probes: int = 100,
-    seed: int = 0,
-    first: Mapping[str, Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    dtype: torch.dtype = torch.float64,
-    progress: Progress | None = None,
-) -> dict[str, Tensor]:
+def px(examples: Examples) -> dict[str, Tensor]:
     """∂R/∂(w²) with R = 1/N Σ_n Σ_k z1_k(x_n) z2_k: how strongly the paths through a weight are used.
 
     The output k is a sum over the paths p that lead to it of a_p(x) x_p v_p, with v_p the product of the
@@ -55,13 +37,7 @@ def accumulate(
     each output of its ReLUs, and about five times the weights' own size in float32.
 
     Args:
-        model: images [B, 3, H, W] -> features [B, D]; left bit-identical.
-        head_weight: [K, D].
-        head_bias: [K]; only its shape is read.
-        batches: (images [B, 3, H, W], ...), all of one shape; labels are not read.
-        loss: not read, as are `num_probes`, `seed`, `first` and `dtype`.
-        parameters: names of Conv2d and Linear weights; None for all of them.
-        progress: called after each batch with the number of examples done so far.
+        examples: gone through once; all images of one shape. Labels, loss, dtype and the head's bias are not read.
 
     Returns:
         Parameter name -> float64 tensor of the parameter's shape, >= 0.
@@ -70,88 +46,27 @@ def accumulate(
         ObtransferError: operations without paths, listed by module; images of several shapes, no examples, a
             head that does not fit, or values beyond float64.
     """
-    weights = selected_weights(model, parameters)
+    import torch
+
+    from obtransfer.criteria.statistics.path_networks import PathNetworks
+    from obtransfer.curvature.checks import finite, some_examples
+    from obtransfer.curvature.whole_loss import selected_weights
+    from obtransfer.models.contexts import evaluation_mode
+
+    weights = selected_weights(examples)
     device = next(iter(weights.values())).device
-    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(model, []):
-        network = _Network(model, head_weight.to(device), head_bias.to(device))
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(examples.model, []):
+        network = PathNetworks(examples)
         total, done = torch.zeros((), dtype=torch.float64, device=device), 0
-        for images, *_ in batches:
+        for images, *_ in examples.batches:
             if len(images):
                 total = total + network.data_factor(images.to(device)).sum(dim=0)
                 done += len(images)
-                if progress is not None:
-                    progress(done)
+                examples.progress(done)
         some_examples(done)
         found = network.derivatives(total / done, weights)
     finite(found)
     return found
 
 
-class _Network:
-    """The two auxiliary networks of one model and head.
-
-    Args:
-        model: in evaluation mode.
-        head_weight: [K, D].
-        head_bias: [K].
-    """
-
-    def __init__(self, model: nn.Module, head_weight: Tensor, head_bias: Tensor) -> None:
-        self.model, self.head = model, (head_weight, head_bias)
-        layers = selected_weights(model, None)
-        self.names = {id(weight): name for name, weight in layers.items()}
-        self.squares = {name: weight.detach().double().square() for name, weight in layers.items()}
-        self.shape: torch.Size | None = None
-
-    def data_factor(self, images: Tensor) -> Tensor:
-        """z1 [B, K] of images [B, C, H, W]."""
-        self._check(images)
-        with Gates() as gates:
-            self.model(images)
-        squares = images.double().square()
-        with Paths(_ones, None, gates.found):
-            features = self.model(squares)
-        weight, _ = fitting_head(features, *self.head)
-        return features @ _ones(weight).T
-
-    def derivatives(self, data_factor: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """∂(Σ_k z1_k z2_k)/∂(w²) for z1 [K]."""
-        leaves = {name: self.squares[name].requires_grad_() for name in weights}
-        with torch.enable_grad():
-            features = self._weight_factor(1.0)
-            weight, _ = fitting_head(features, *self.head)
-            return gradients((features @ weight.square().T @ data_factor).sum(), leaves)
-
-    def _weight_factor(self, value: float) -> Tensor:
-        """The features [1, D] of z2, given `value` at all inputs instead of 1."""
-        assert self.shape is not None
-        device = next(iter(self.squares.values())).device
-        images = torch.full((1, *self.shape), value, dtype=torch.float64, device=device)
-        with Paths(lambda weight: self.squares[self.names[id(weight)]], torch.square, None):
-            features: Tensor = self.model(images)
-        return features
-
-    def _check(self, images: Tensor) -> None:
-        """
-        Raises:
-            ObtransferError: another shape than before, or, the first time, a network without paths.
-        """
-        if self.shape is None:
-            self.shape = images.shape[1:]
-            refuse_what_has_no_paths(self.model, images[:1], self.names)
-            # What torch's modes do not see (compiled or custom functions) is seen by what it does.
-            one, small = self._weight_factor(1.0), self._weight_factor(_SMALL)
-            if not torch.allclose(small / _SMALL, one, rtol=1e-6, atol=0.0, equal_nan=True):
-                raise ObtransferError(
-                    "px is defined for positively homogeneous networks only, and this one is not, for a "
-                    "reason that its modules and functions do not show: a constant that is added, or a "
-                    "compiled function"
-                )
-        if images.shape[1:] != self.shape:
-            raise ObtransferError(
-                f"px needs images of one shape; got {list(images.shape[1:])} after {list(self.shape)}"
-            )
-
-
-def _ones(weight: Tensor) -> Tensor:
-    return (weight != 0).double()
+ESTIMATOR = Estimator("path exclusion", px, fills=("per_weight",), loss=False)

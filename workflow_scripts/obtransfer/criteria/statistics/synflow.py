@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-
-from obtransfer.curvature.checks import finite
-from obtransfer.curvature.weights import selected_weights
-from obtransfer.curvature.whole_loss import Progress, gradients
+from obtransfer.curvature.estimators.base import Estimator
 from obtransfer.errors import ObtransferError
-from obtransfer.models.contexts import evaluation_mode
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from obtransfer.curvature.examples import Examples
 
 _MULTIPLIED = ("weight", "gamma", "scale")
 """In the last part of the names of parameters that multiply; others are added: biases, tokens, positions."""
@@ -21,21 +19,7 @@ CANCELLED = 1e-9
 """A sum below this share of the absolute values is rounding, in float64."""
 
 
-def accumulate(
-    model: nn.Module,
-    head_weight: Tensor | None,
-    head_bias: Tensor | None,
-    batches: Iterable[Sequence[Tensor]] | None,
-    *,
-    loss: str = "squared_error",
-    num_probes: int = 100,
-    seed: int = 0,
-    first: Mapping[str, Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    dtype: torch.dtype = torch.float64,
-    progress: Progress | None = None,
-    input_shape: tuple[int, int, int] | None = None,
-) -> dict[str, Tensor]:
+def synflow(examples: Examples) -> dict[str, Tensor]:
     """∂R/∂|w| with R the sum of the features that ones give when every weight is |w|: what `synflow` reads.
 
     Parameters that are added (biases, running means, position embeddings, tokens) are 0, those that multiply
@@ -52,41 +36,39 @@ def accumulate(
     and four times the weights' own size in float32 for their copy and the statistic.
 
     Args:
-        model: images [1, C, H, W] -> features [1, D]; left bit-identical.
-        head_weight: not read, as are `head_bias`, `loss`, `num_probes`, `seed`, `first`, `dtype` and
-            `progress`.
-        batches: only for the shape of the first image, where `input_shape` is None; else not read.
-        parameters: names of Conv2d and Linear weights; None for all of them.
-        input_shape: (C, H, W).
+        examples: the model, its parameters, and the shape of the first image; nothing else is read.
 
     Returns:
         Parameter name -> float64 tensor of the parameter's shape.
 
     Raises:
-        ObtransferError: no shape and no images, weights that the features do not depend on, values beyond
-            float64, features that cancel, or what `selected_weights` refuses.
+        ObtransferError: no image, weights that the features do not depend on, values beyond float64, features
+            that cancel, or what `selected_weights` refuses.
     """
-    weights = selected_weights(model, parameters)
+    import torch
+    from torch.func import functional_call
+
+    from obtransfer.curvature.checks import finite
+    from obtransfer.curvature.whole_loss import gradients, selected_weights
+    from obtransfer.models.contexts import evaluation_mode
+
+    weights = selected_weights(examples)
     device = next(iter(weights.values())).device
-    ones = torch.ones(1, *_shape(input_shape, batches), dtype=torch.float64, device=device)
-    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model, []):
-        substitutes = _substitutes(model)
+    ones = torch.ones(1, *_shape(examples), dtype=torch.float64, device=device)
+    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(examples.model, []):
+        substitutes = _substitutes(examples.model)
         # A weight of several names is substituted under its first one, for all of them.
         leaves = {name: substitutes[name].requires_grad_() for name in weights}
-        features = functional_call(model, substitutes, (ones,))
+        features = functional_call(examples.model, substitutes, (ones,))
         found = gradients(_total(features), leaves)
     finite(found)
     return found
 
 
-def _shape(shape: tuple[int, int, int] | None, batches: Iterable[Sequence[Tensor]] | None) -> tuple[int, ...]:
-    if shape is not None:
-        return tuple(shape)
-    for images, *_ in batches or ():
+def _shape(examples: Examples) -> tuple[int, ...]:
+    for images, *_ in examples.batches:
         return tuple(images.shape[1:])
-    raise ObtransferError(
-        "synflow needs the shape of an image as input_shape = (C, H, W), but got none, and no images"
-    )
+    raise ObtransferError("synflow needs the shape of an image; got no images; give one batch of any values")
 
 
 def _substitutes(model: nn.Module) -> dict[str, Tensor]:
@@ -104,7 +86,7 @@ def _substitutes(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _zeros(like: Tensor) -> Tensor:
-    return torch.zeros_like(like, dtype=torch.float64)
+    return like.detach().double().zero_()
 
 
 def _total(features: Tensor) -> Tensor:
@@ -120,3 +102,6 @@ def _total(features: Tensor) -> Tensor:
             "and every score noise"
         )
     return total
+
+
+ESTIMATOR = Estimator("synaptic flow", synflow, fills=("per_weight",), data=False, loss=False)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from obtransfer.curvature.outputs import Outputs
+from obtransfer.curvature.estimators.base import Estimator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from obtransfer.curvature.outputs import Outputs
 
 
-def output_vectors(outputs: Outputs) -> Tensor:
+def empirical_fisher(outputs: Outputs) -> Tensor:
     """The residual of every example.
 
     H = 1/N Σ_n (J_nᵀ r_n)(J_nᵀ r_n)ᵀ with r_n = ∂ℓ/∂f: f(x_n) − onehot(y_n) for the squared error, softmax(f(x_n)) −
@@ -16,8 +21,7 @@ def output_vectors(outputs: Outputs) -> Tensor:
     Trap: squared *per example*, then averaged; the square of a batch's mean gradient shrinks with the batch
     size. And where every residual vanishes so does this matrix, while `ggn` does not.
 
-    Source: METHODS "Curvature"; Kunstner et al., *Limitations of the empirical Fisher approximation*, 2019,
-    eq. 3.
+    Source: Kunstner et al., *Limitations of the empirical Fisher approximation*, 2019, eq. 3.
 
     Args:
         outputs: `logits` [B, K], `labels` [B] and `loss`.
@@ -29,3 +33,6 @@ def output_vectors(outputs: Outputs) -> Tensor:
         ObtransferError: labels of another shape, not integers, or out of range.
     """
     return outputs.loss.residual(outputs.logits, outputs.labels)[None]
+
+
+ESTIMATOR = Estimator("empirical Fisher", empirical_fisher)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from obtransfer.curvature.outputs import Outputs
+from obtransfer.curvature.estimators.base import Estimator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from obtransfer.curvature.outputs import Outputs
 
 
-def output_vectors(outputs: Outputs) -> Tensor:
+def ggn(outputs: Outputs) -> Tensor:
     """K factors v_k of the loss's second derivative in the outputs, Σ_k v_k v_kᵀ = ∂²ℓ/∂f², for every example.
 
     H = 1/N Σ_n J_nᵀ (∂²ℓ/∂f²)_n J_n with J_n = ∂f(x_n)/∂w [K, P]: the Hessian of the loss without the term of
@@ -17,8 +22,7 @@ def output_vectors(outputs: Outputs) -> Tensor:
     Trap: no factor 2 and no 1/K; both appear where the squared error is written without ½ or as a mean over
     classes.
 
-    Source: METHODS "Curvature"; Martens, *New insights and perspectives on the natural gradient method*,
-    2020, sec. 8.
+    Source: Martens, *New insights and perspectives on the natural gradient method*, 2020, sec. 8.
 
     Args:
         outputs: `logits` [B, K] and `loss`.
@@ -27,3 +31,6 @@ def output_vectors(outputs: Outputs) -> Tensor:
         [K, B, K], not to be written to (every example may share one identity matrix).
     """
     return outputs.loss.factors(outputs.logits)
+
+
+ESTIMATOR = Estimator("generalised Gauss-Newton", ggn)

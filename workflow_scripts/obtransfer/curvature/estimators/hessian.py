@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from annotated_types import Ge, doc
 
-from obtransfer.curvature.checks import accumulation_dtype, means
-from obtransfer.curvature.hessian_products import hessian_products
-from obtransfer.curvature.weights import selected_weights
-from obtransfer.curvature.whole_loss import Progress, zeros
+from obtransfer.curvature.estimators.base import Estimator
 from obtransfer.errors import ObtransferError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def accumulate(
-    model: nn.Module,
-    head_weight: Tensor,
-    head_bias: Tensor,
-    batches: Iterable[Sequence[Tensor]],
+    from obtransfer.curvature.examples import Examples
+
+
+def hessian(
+    examples: Examples,
     *,
-    loss: str = "squared_error",
-    num_probes: int = 100,
+    num_probes: Annotated[int, Ge(1), doc("random vectors of the estimator hessian")] = 100,
     seed: int = 0,
-    first: Mapping[str, Tensor] | None = None,
-    parameters: Sequence[str] | None = None,
-    dtype: torch.dtype = torch.float32,
-    progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """Hutchinson's estimate of the diagonal of H = ∇² 1/N Σ_n ℓ(f(x_n), y_n), with its sign.
 
@@ -37,25 +31,17 @@ def accumulate(
     of its row. H is that of the requested weights together: across layers too.
 
     Trap: H is not positive semi-definite, and the noise adds to that: with 100 probes about half of the
-    entries may be negative (`negative_share`). They are returned as they are; `obd` takes the treatment as
-    its argument `negative`.
+    entries may be negative. They are returned as they are; `obd` takes the treatment as its argument
+    `negative`.
 
-    Source: METHODS "Curvature"; Bekas, Kokiopoulou, Saad, *An estimator for the diagonal of a matrix*, 2007.
+    Source: Bekas, Kokiopoulou, Saad, *An estimator for the diagonal of a matrix*, 2007.
     Cost: one pass over the data; per batch one forward pass, one differentiable backward pass and S backward
     passes through both. Memory: that graph of one batch, and four times the weights.
 
     Args:
-        model: images [B, 3, H, W] -> features [B, D]; left bit-identical.
-        head_weight: [K, D].
-        head_bias: [K].
-        batches: (images [B, 3, H, W], labels [B], ...).
-        loss: a key of `obtransfer.registry.LOSSES`.
+        examples: gone through once.
         num_probes: S.
-        seed: 0 or more.
-        first: not read.
-        parameters: names of Conv2d and Linear weights; None for all of them.
-        dtype: accumulate in this, float32, or the parameter's, whichever is most precise.
-        progress: called after each batch with the number of examples done so far.
+        seed: of the signs, 0 or more.
 
     Returns:
         Parameter name -> tensor of the parameter's shape, of any sign.
@@ -64,13 +50,16 @@ def accumulate(
         ObtransferError: fewer than one probe, a negative seed, and all that `hessian_products` and `means`
             refuse.
     """
+    from obtransfer.curvature.checks import means
+    from obtransfer.curvature.hessian_products import hessian_products
+    from obtransfer.curvature.whole_loss import selected_weights, zeros
+
     if num_probes < 1 or seed < 0:
         raise ObtransferError(
-            f"hessian needs at least 1 probe and a seed of 0 or more; got num_probes = {num_probes}, "
-            f"seed = {seed}"
+            f"hessian needs at least 1 probe and a seed of 0 or more; got num_probes = {num_probes}, seed = {seed}"
         )
-    weights = selected_weights(model, parameters)
-    totals = zeros(weights, accumulation_dtype(dtype, weights))
+    weights = selected_weights(examples)
+    totals = zeros(weights, examples.dtype)
 
     def probe(index: int) -> dict[str, Tensor]:
         return {name: signs(name, weight.shape, index, seed) for name, weight in weights.items()}
@@ -78,15 +67,14 @@ def accumulate(
     def add(name: str, vector: Tensor, product: Tensor) -> None:
         totals[name].add_(vector * product)
 
-    done = hessian_products(
-        add, model, head_weight, head_bias, batches, vectors=probe, num_vectors=num_probes,
-        weights=weights, loss=loss, progress=progress,
-    )  # fmt: skip
+    done = hessian_products(add, examples, weights, probe, num_probes)
     return {name: mean.div_(num_probes) for name, mean in means(totals, done).items()}
 
 
 def signs(name: str, shape: Sequence[int], probe: int, seed: int) -> Tensor:
     """+1 or −1 with equal chances, int8 of this shape: the same on every device and for any set of layers."""
+    import torch
+
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
     stream = np.random.PCG64(np.random.SeedSequence([seed, probe, number]))
     count = int(np.prod(shape))
@@ -96,6 +84,4 @@ def signs(name: str, shape: Sequence[int], probe: int, seed: int) -> Tensor:
     return torch.from_numpy(2 * bits.astype(np.int8) - 1).reshape(tuple(shape))
 
 
-def negative_share(statistic: Mapping[str, Tensor]) -> dict[str, float]:
-    """The fraction of negative entries of every layer, in [0, 1]."""
-    return {name: int((values < 0).sum()) / values.numel() for name, values in statistic.items()}
+ESTIMATOR = Estimator("Hessian diagonal", hessian, fills=("diagonal",))

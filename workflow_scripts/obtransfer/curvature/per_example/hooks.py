@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from obtransfer.curvature.examples import check_features
 from obtransfer.curvature.per_example.operands import Operands, join, layer_activations, layer_gradients
 from obtransfer.curvature.per_example.patches import Patches
 from obtransfer.errors import ObtransferError
@@ -86,12 +87,7 @@ class LayerHooks:
                 f"{', '.join(unused)}. Its weight is unused, or used without the module "
                 "(nn.MultiheadAttention does so): leave it out of `parameters`"
             )
-        if not isinstance(features, Tensor) or not features.requires_grad:
-            raise ObtransferError(
-                "curvature needs a forward that returns features [B, D] which depend on the weights; got "
-                f"{'a tensor without gradient' if isinstance(features, Tensor) else type(features).__name__}"
-            )
-        return features
+        return check_features(features)
 
     def backward(self, features: Tensor, vectors: Sequence[Tensor]) -> None:
         """One backward pass of the recorded batch per vector [B, D]; each consumes every layer's operands."""

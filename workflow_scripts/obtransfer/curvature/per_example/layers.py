@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
+from obtransfer.curvature.structures.base import LayerShape
 from obtransfer.errors import ObtransferError
 
 _FORWARDS = {
@@ -38,17 +39,25 @@ def select_layers(model: nn.Module, parameters: Sequence[str] | None) -> dict[st
         parameters = [_name(prefix, "weight") for prefix in layers]
     if not parameters:
         raise ObtransferError(
-            f"curvature needs at least one Conv2d or Linear weight; {type(model).__name__} has none, "
-            "or an empty list of parameters was given"
+            "curvature needs at least one Conv2d or Linear weight; got an empty list of parameters, or "
+            f"{type(model).__name__}, which has none"
         )
     problems = [problem for name in parameters if (problem := _problem(name, owners))] + batch_mixing(model)
     if problems:
         raise ObtransferError(
             "curvature by layer hooks needs plain nn.Conv2d and nn.Linear weights; got "
             + "; ".join(problems)
-            + ". Leave these out of `parameters`, or replace the modules"
+            + "; leave these out of `parameters`, or replace the modules"
         )
     return {name: owners[name][0][0] for name in parameters}
+
+
+def layer_shape(module: nn.Module) -> LayerShape:
+    """The shape of a Conv2d's or Linear's weight."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)  # select_layers has seen to it
+    groups = module.groups if isinstance(module, nn.Conv2d) else 1
+    return LayerShape(tuple(weight.shape), groups, len(weight) // groups, weight[0].numel())
 
 
 def _is_layer(module: nn.Module) -> bool:

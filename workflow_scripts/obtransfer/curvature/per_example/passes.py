@@ -1,73 +1,87 @@
-"""One pass over the data, for some of the layers."""
+"""A statistic of per-example gradients: one pass over the data that fills the tensors of every layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from obtransfer.curvature.checks import fitting_head
-from obtransfer.curvature.losses import Loss
+from obtransfer.curvature.checks import means
+from obtransfer.curvature.examples import Examples, accumulation_dtype
 from obtransfer.curvature.outputs import Outputs, numbered
 from obtransfer.curvature.per_example.hooks import LayerHooks
+from obtransfer.curvature.per_example.layers import layer_shape, select_layers
 from obtransfer.curvature.per_example.operands import Operands
-from obtransfer.curvature.structures.base import Accumulator
+from obtransfer.curvature.structures.base import Accumulator, Structure
 from obtransfer.models.contexts import evaluation_mode
 
 OutputVectors = Callable[[Outputs], Tensor]
-"""Outputs of B examples -> [S, B, K]: what an estimator is."""
+"""Outputs of B examples -> [S, B, K]: what an estimator makes."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """The model with its head, the examples, and how vectors of the outputs come from both.
+def per_example_statistic(
+    examples: Examples,
+    vectors: OutputVectors,
+    structure: Structure,
+    options: Mapping[str, Any],
+    prior: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """The means over the examples, by the keys of the structure.
 
-    Args: as of `obtransfer.curvature.compute.compute_curvature`, with names resolved.
+    Args:
+        examples: gone through once.
+        vectors: the estimator's function.
+        structure: what is kept of every layer.
+        options: its settings.
+        prior: the statistic that the structure builds on.
+
+    Raises:
+        ObtransferError: layers that cannot be treated, settings or a prior that do not fit them, no examples, or
+            statistics that are not finite.
     """
+    layers = select_layers(examples.model, examples.parameters)
+    weights = {name: examples.model.get_parameter(name) for name in layers}
+    dtype = accumulation_dtype(examples.dtype, weights)
+    shapes = structure.shapes({name: layer_shape(module) for name, module in layers.items()}, **options)
+    device = next(iter(weights.values())).device
+    tensors = {
+        name: {key: torch.zeros(shape, dtype=dtype, device=device) for key, shape in keys.items()}
+        for name, keys in shapes.items()
+    }
+    assert structure.start is not None  # the estimator's structures are those that have it
+    for name in layers if structure.fill else ():
+        structure.fill(tensors[name], name, prior)
+    accumulators = {name: structure.start(tensors[name]) for name in layers}
+    done = _go_through(
+        examples, vectors, layers, accumulators, inputs_once=structure.inputs_once, dtype=dtype
+    )
+    named = {name + key: tensor for name, keys in tensors.items() for key, tensor in keys.items()}
+    constant = {name + key for name in layers for key in structure.constant}
+    means({key: tensor for key, tensor in named.items() if key not in constant}, done)
+    return named
 
-    model: nn.Module
-    head_weight: Tensor
-    head_bias: Tensor
-    batches: Iterable[Sequence[Tensor]]
-    output_vectors: OutputVectors
-    loss: Loss
-    num_samples: int
-    seed: int
-    first_index: int
 
-    def vectors(self, features: Tensor, labels: Tensor, indices: Tensor) -> list[Tensor]:
-        """The estimator's vectors as gradients of the features, [B, D] each."""
-        weight, bias = fitting_head(features, self.head_weight, self.head_bias)
-        with torch.no_grad():
-            logits = features @ weight.T + bias
-            outputs = Outputs(logits, labels, self.loss, indices, self.seed, self.num_samples)
-            return list(self.output_vectors(outputs) @ weight)
-
-
-def go_through(
-    data: Data,
+def _go_through(
+    examples: Examples,
+    vectors: OutputVectors,
     layers: Mapping[str, nn.Module],
     accumulators: Mapping[str, Accumulator],
     *,
-    dtype: torch.dtype,
     inputs_once: bool,
-    progress: Callable[[int], None],
+    dtype: torch.dtype,
 ) -> int:
-    """Add every example to the accumulators, and leave the model as it was.
+    """Add every example to the accumulators, leave the model as it was, and return the number of examples.
 
     Args:
-        data: gone through once.
+        examples: gone through once.
+        vectors: the estimator's function.
         layers: parameter name -> Conv2d or Linear.
         accumulators: for each of them, changed.
-        dtype: of the operands.
         inputs_once: whether activations are read with the first vector of a batch only.
-        progress: called after each batch with the number of examples done so far.
-
-    Returns:
-        The number of examples.
+        dtype: of the operands.
     """
 
     def consume(name: str, operands: Operands, vector: int) -> None:
@@ -77,16 +91,20 @@ def go_through(
         return accumulators[name].prepare(activations)
 
     done = 0
-    weights = [data.model.get_parameter(name) for name in layers]
+    weights = [examples.model.get_parameter(name) for name in layers]
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        evaluation_mode(data.model, weights),
+        evaluation_mode(examples.model, weights),
         closing(LayerHooks(layers, dtype, consume, prepare=prepare, inputs_once=inputs_once)) as hooks,
     ):
-        for images, labels, indices in numbered(data.batches, data.first_index):
-            features = hooks.forward(data.model, images.to(weights[0].device))
-            hooks.backward(features, data.vectors(features, labels, indices))
+        for images, labels, indices in numbered(examples.batches):
+            features = hooks.forward(examples.model, images.to(weights[0].device))
+            weight, bias = examples.head_of(features)
+            with torch.no_grad():
+                outputs = Outputs(features @ weight.T + bias, labels, examples.loss, indices)
+                of_features = list(vectors(outputs) @ weight)
+            hooks.backward(features, of_features)
             done += len(images)
-            progress(done)
+            examples.progress(done)
     return done

@@ -1,1 +1,1 @@
-"""One file per part of the matrix that can be kept."""
+"""One file per structure: the part of each layer's matrix that a statistic keeps."""

@@ -1,64 +1,57 @@
-"""The parts of the matrix that can be kept, each as tensors that grow while the data passes."""
+"""What a structure is: the part of each layer's matrix that a statistic keeps, and all that depends on the choice.
+
+Everything that knows one structure stands in its file. Nothing here imports torch, so that building the DAG stays quick.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from torch import Tensor, nn
+import numpy as np
 
-from obtransfer.curvature.per_example.operands import Operands
-from obtransfer.curvature.structures import block, diagonal
-from obtransfer.curvature.structures.ekfac import Ekfac
-from obtransfer.curvature.structures.kfac import Kfac
+from obtransfer.declare import Setting, settings_of
 from obtransfer.errors import ObtransferError
 
-BlockSize = int | Literal["row"]
-"""Weights per block; "row": all weights of one output of the layer, I · kh · kw of them."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Shapes = dict[str, tuple[int, ...]]
-"""What is appended to the parameter's name -> shape of the tensor stored under it."""
+    from obtransfer.curvature.per_example.operands import Operands
+
+Arrays = Mapping[str, np.ndarray]
+Shape = tuple[int, ...]
+
+PATTERN = "[a-z][a-z0-9_]*"
+"""A regular expression that every structure's word matches. `parse` decides which words are words."""
 
 
 class LayerShape(NamedTuple):
     """A weight [G · O, I, kh, kw] or [O, I] as G matrices [O, I · kh · kw]."""
 
-    weight: tuple[int, ...]
+    weight: Shape
     groups: int
     outputs: int
     inputs: int
 
 
 class Accumulator(Protocol):
-    """The tensors of one layer, as sums over examples where they are not constant."""
+    """The tensors of one layer: sums over examples, apart from the structure's `constant` ones."""
 
     def prepare(self, activations: Tensor) -> Tensor:
-        """What `add` wants to be given in place of the activations [B, G, I, L]; kept for a batch's vectors."""
+        """What `add` gets in place of the activations [B, G, I, L]; kept for all vectors of a batch."""
 
     def add(self, operands: Operands, vector: int) -> None:
         """Add a batch's examples, for the vector of this position among the batch's."""
 
 
-class Structure(NamedTuple):
-    """Which tensors a layer gets; what fills them, given those tensors as zeros (`constant` ones: filled).
-
-    `inputs_once`: activations are read with the first vector only.
-    """
-
-    shapes: Callable[[LayerShape, int], Shapes]
-    start: Callable[[dict[str, Tensor], int], Accumulator]
-    constant: tuple[str, ...] = ()
-    inputs_once: bool = False
-
-
 @dataclass(frozen=True)
-class Single:
-    """One tensor per layer and a function that adds to it."""
+class Sum:
+    """One tensor per layer, and a function that adds the operands of a batch to it."""
 
     total: Tensor
-    block_size: int
-    function: Callable[[Tensor, Operands, int], None]
+    function: Callable[[Tensor, Operands], None]
 
     def prepare(self, activations: Tensor) -> Tensor:
         """Unchanged."""
@@ -66,65 +59,106 @@ class Single:
 
     def add(self, operands: Operands, vector: int) -> None:
         """All vectors alike."""
-        self.function(self.total, operands, self.block_size)
+        self.function(self.total, operands)
 
 
-def _block_shapes(layer: LayerShape, size: int) -> Shapes:
-    return {"": (-(-layer.groups * layer.outputs * layer.inputs // size), size, size)}
+def _no_letters(layers: Mapping[str, LayerShape]) -> dict[str, dict[str, int]]:
+    return {name: {} for name in layers}
 
 
-def _kfac_shapes(layer: LayerShape, size: int) -> Shapes:
-    groups, outputs, inputs = layer[1:]
-    return {":inputs": (groups, inputs, inputs), ":outputs": (groups, outputs, outputs)}
+def _as_they_are(statistics: Arrays, mask: Arrays) -> dict[str, np.ndarray]:
+    return dict(statistics)
 
 
-def _ekfac_shapes(layer: LayerShape, size: int) -> Shapes:
-    groups, outputs, inputs = layer[1:]
-    bases: Shapes = {":input_basis": (groups, inputs, inputs), ":output_basis": (groups, outputs, outputs)}
-    return bases | {":eigenvalues": (groups, outputs, inputs)}
+@dataclass(frozen=True)
+class Structure:
+    """One structure.
+
+    Attributes:
+        name: in `obtransfer.registry.STRUCTURES`, and in paths unless `spell` says otherwise.
+        axes: what follows a parameter's name in the keys of a statistic -> one letter for each axis of the array under
+            that key; "" where the array has the parameter's own shape.
+        sizes: layers' shapes, and the settings as keywords -> layer -> letter -> size.
+        expected: shape of a weight, shape of the first array found for it -> letter -> the size that fits, or text where
+            none does. Files know neither block size nor groups; they are read off the arrays.
+        start: zeros by key (`constant` ones: filled) -> what adds examples to them; None where a structure is not made of
+            per-example gradients of single layers.
+        constant: keys of arrays that are no means over examples: equal in all shares, and filled at the start.
+        fill: (tensors of a layer, its name, the prior statistic) writes the constant ones.
+        inputs_once: whether activations are read with the first vector of a batch only.
+        prior: the structure's word of the statistic, by the same estimator, that must be there first.
+        restrict: (statistic, mask) -> the statistic with the removed weights held at zero.
+        spell: the settings as keywords -> the word in paths. Its keyword-only parameters are the settings.
+        pattern: a regular expression of these words with the settings as named groups.
+    """
+
+    name: str
+    axes: Mapping[str, str]
+    sizes: Callable[..., dict[str, dict[str, int]]] = _no_letters
+    expected: Callable[[Shape, Shape], dict[str, object]] = lambda weight, found: {}
+    start: Callable[[Mapping[str, Tensor]], Accumulator] | None = None
+    constant: tuple[str, ...] = ()
+    fill: Callable[[Mapping[str, Tensor], str, Mapping[str, Tensor]], None] | None = None
+    inputs_once: bool = False
+    prior: str = ""
+    restrict: Callable[[Arrays, Arrays], dict[str, np.ndarray]] = _as_they_are
+    spell: Callable[..., str] | None = None
+    pattern: str = ""
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """What the configuration may set beside a criterion that needs this structure."""
+        return settings_of(self.spell) if self.spell else {}
+
+    def word(self, options: Mapping[str, Any] | None = None) -> str:
+        """The structure with its settings as one word, as paths write it."""
+        return self.spell(**(options or {})) if self.spell else self.name
+
+    def shapes(self, layers: Mapping[str, LayerShape], **options: Any) -> dict[str, dict[str, Shape]]:
+        """Layer -> key -> shape of the array.
+
+        Raises:
+            ObtransferError: settings that do not fit the layers.
+        """
+        own = self.sizes(layers, **options)
+        letters = {n: {"G": s.groups, "O": s.outputs, "I": s.inputs} | own[n] for n, s in layers.items()}
+        return {
+            name: {
+                key: tuple(letters[name][axis] for axis in axes) or shape.weight
+                for key, axes in self.axes.items()
+            }
+            for name, shape in layers.items()
+        }
+
+    def problems(self, statistics: Arrays, weights: Arrays) -> list[str]:
+        """In which entries the statistic does not fit the weights: missing, unexpected or of another shape."""
+        wanted = {name + key: name for name in weights for key in self.axes}
+        found = [f"{entry}: missing" for entry in wanted if entry not in statistics]
+        found += [f"{entry}: not among the weights" for entry in statistics if entry not in wanted]
+        for name, weight in weights.items():
+            shapes = {key: statistics[name + key].shape for key in self.axes if name + key in statistics}
+            sizes = self.expected(weight.shape, next(iter(shapes.values()), ()))
+            for key, shape in shapes.items():
+                axes = self.axes[key]
+                needed = (
+                    ", ".join(str(sizes[axis]) for axis in axes) if axes else str(list(weight.shape))[1:-1]
+                )
+                if str(list(shape)) != f"[{needed}]":
+                    found.append(f"{name}{key}: needed shape [{needed}], got {list(shape)}")
+        return found
 
 
-STRUCTURES: dict[str, Structure] = {
-    "diagonal": Structure(
-        lambda layer, size: {"": layer.weight}, lambda zeros, size: Single(zeros[""], size, diagonal.add)
-    ),
-    "block": Structure(_block_shapes, lambda zeros, size: Single(zeros[""], size, block.add)),
-    "kfac": Structure(
-        _kfac_shapes, lambda zeros, size: Kfac(zeros[":inputs"], zeros[":outputs"]), inputs_once=True
-    ),
-    "ekfac": Structure(
-        _ekfac_shapes,
-        lambda zeros, size: Ekfac(zeros[":input_basis"], zeros[":output_basis"], zeros[":eigenvalues"]),
-        constant=(":input_basis", ":output_basis"),
-    ),
-}
-
-
-def layer_shape(module: nn.Module) -> LayerShape:
-    """The shape of a Conv2d's or Linear's weight."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)  # select_layers has seen to it
-    groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    return LayerShape(tuple(weight.shape), groups, len(weight) // groups, weight[0].numel())
-
-
-def block_sizes(shapes: Mapping[str, LayerShape], block_size: BlockSize) -> dict[str, int]:
-    """The block size of every layer.
+def parse(word: str) -> tuple[str, dict[str, Any]]:
+    """The structure's name and the settings in a word: ``block16`` is ("block", {"block_size": 16}).
 
     Raises:
-        ObtransferError: neither "row" nor a whole number of at least 1, or more than some layer has weights.
+        ObtransferError: no structure has this word.
     """
-    if block_size == "row":
-        return {name: shape.inputs for name, shape in shapes.items()}
-    if not isinstance(block_size, int) or block_size < 1:
-        raise ObtransferError(
-            f'curvature blocks need a size of at least 1, or "row"; got block_size = {block_size!r}'
-        )
-    sizes = {name: shape.groups * shape.outputs * shape.inputs for name, shape in shapes.items()}
-    small = [f"{name} ({size})" for name, size in sizes.items() if size < block_size]
-    if small:
-        raise ObtransferError(
-            f"curvature blocks of {block_size} weights are larger than these layers: {', '.join(small)}. "
-            'Take a smaller block_size, or "row", or leave these layers out of `parameters`'
-        )
-    return dict.fromkeys(shapes, block_size)
+    from obtransfer.registry import STRUCTURES
+
+    for name, structure in STRUCTURES.items():
+        found = re.fullmatch(structure.pattern or name, word)
+        if found:
+            return name, {key: int(v) if v.isdigit() else v for key, v in found.groupdict().items()}
+    words = ", ".join(structure.pattern or name for name, structure in STRUCTURES.items())
+    raise ObtransferError(f"needed the word of a structure; got {word!r}; write one of: {words}")

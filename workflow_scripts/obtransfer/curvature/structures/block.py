@@ -1,114 +1,138 @@
-"""Structure `block`: the B × B blocks of consecutive weights of one layer, in row-major order."""
+"""Structure `block`: the B × B blocks of consecutive weights of one layer, in row-major order, [ceil(n/B), B, B].
+
+Blocks never cross a layer; the last one is padded with zeros.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import gcd, prod
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from annotated_types import Ge, doc
 
-from obtransfer.curvature.per_example.operands import Operands, example_gradients
-from obtransfer.curvature.per_example.patches import Patches
+from obtransfer.curvature.structures.base import Arrays, LayerShape, Shape, Structure, Sum
+from obtransfer.errors import ObtransferError
 
-FLOATS_AT_ONCE = 2**22
-"""Entries of per-example gradients that exist together: 16 MiB in float32. Fewer make the products too thin."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
-POSITIONS_PER_OUTPUT = 4
-"""A convolution with more positions per output channel reorders gradients rather than patches (measured on a CPU)."""
+SMALLEST_SHARE = 1e-6
+"""The least filler, so that it never makes a block singular: of the survivors' mean diagonal, or of the layer's in a block
+without survivors."""
 
-LINE = 16
-"""Floats in a cache line: rows are an odd number of lines apart, or all land in the same place of the cache."""
-
-
-def allocate(weight: Tensor, block_size: int, dtype: torch.dtype) -> Tensor:
-    """Zeros [ceil(n/B), B, B] for the n weights of a layer."""
-    num_blocks = -(-weight.numel() // block_size)
-    return torch.zeros(num_blocks, block_size, block_size, dtype=dtype, device=weight.device)
+BlockSize = Annotated[
+    Annotated[int, Ge(1)] | Literal["row"],
+    doc("consecutive weights of a layer that are removed together, or row: all weights of one output"),
+]
 
 
-def add(total: Tensor, operands: Operands, block_size: int) -> None:
-    """Add Σ_n g_n g_nᵀ of every block to `total` in place, where g_n is the gradient of example n alone.
+def spell(*, block_size: BlockSize) -> str:
+    """``block16``, ``blockrow``."""
+    return f"block{block_size}"
 
-    A Gram product [blocks, B, examples] · [blocks, examples, B] per group of output channels, never one
-    update per example: that would move B times the memory. Blocks never cross a layer; the last one is padded
-    with zeros.
+
+def sizes(layers: Mapping[str, LayerShape], *, block_size: Any) -> dict[str, dict[str, int]]:
+    """Block size B and number of blocks N of every layer.
+
+    Raises:
+        ObtransferError: neither "row" nor a whole number of at least 1, or more than some layer has weights.
+    """
+    weights = {name: prod(shape.weight) for name, shape in layers.items()}
+    if block_size == "row":
+        chosen = {name: shape.inputs for name, shape in layers.items()}
+    elif not isinstance(block_size, int) or block_size < 1:
+        raise ObtransferError(
+            f'curvature blocks need a size of at least 1, or "row"; got block_size = {block_size!r}'
+        )
+    else:
+        small = [f"{name} ({size})" for name, size in weights.items() if size < block_size]
+        if small:
+            raise ObtransferError(
+                f"curvature blocks need layers of at least {block_size} weights; got {', '.join(small)}; take a smaller "
+                'block_size, or "row", or leave these layers out of `parameters`'
+            )
+        chosen = dict.fromkeys(layers, block_size)
+    return {name: {"B": size, "N": -(-weights[name] // size)} for name, size in chosen.items()}
+
+
+def expected(weight: Shape, found: Shape) -> dict[str, object]:
+    """The block size is that of the blocks found, if the layer has so many."""
+    count = prod(weight)
+    if len(found) == 3 and min(found) > 0 and found[0] == -(-count // found[-1]):
+        return {"N": found[0], "B": found[-1]}
+    return {"N": f"ceil({count} / B)", "B": "B"}
+
+
+def start(zeros: Mapping[str, Tensor]) -> Sum:
+    """Outer products of per-example gradients go to the one tensor."""
+    from obtransfer.curvature.per_example.block_kernel import add
+
+    return Sum(zeros[""], add)
+
+
+def restrict(statistics: Arrays, mask: Arrays) -> dict[str, np.ndarray]:
+    """The blocks with the removed weights held at zero.
+
+    Rows and columns of removed weights become zero beside their diagonal, which becomes inert: the inverse of the
+    survivors is then exactly that of their own sub-matrix, so that `obs` knows that a removed weight cannot make up for
+    another one. The filler is the mean of the block's removed diagonal, which leaves the layer's mean diagonal, hence a
+    relative λ, as it is (equal to that of `obd` on the same model), unless that is less than a millionth of the
+    survivors' mean.
 
     Args:
-        total: [ceil(n/B), B, B], changed.
-        operands: of all uses of the layer in one forward.
-        block_size: B.
+        statistics: name to blocks [ceil(n/B), B, B]; not changed.
+        mask: name to bool array, True = keep, for every layer of the statistics.
+
+    Returns:
+        The same names, shapes and types; layers without removed weights are the same arrays.
+
+    Raises:
+        ObtransferError: a layer that the mask lacks, or with another number of weights there.
     """
-    done = 0
-    for blocks in _gradients_in_blocks(operands, block_size):
-        total[done : done + len(blocks)].baddbmm_(blocks.transpose(1, 2), blocks)
-        done += len(blocks)
+    missing = [name for name in statistics if name not in mask]
+    if missing:
+        raise ObtransferError(
+            f"restricting blocks needs a mask of their layers; got none for {', '.join(missing)}"
+        )
+    return {name: _restrict_layer(blocks, mask[name], name) for name, blocks in statistics.items()}
 
 
-def _gradients_in_blocks(operands: Operands, block_size: int) -> Iterator[Tensor]:
-    """Per-example gradients [blocks, examples, B] of one part of the layer after the other."""
-    gradients, activations = operands
-    if not isinstance(activations, Patches):
-        parts = _aligned_parts(operands, block_size)
-    elif gradients.shape[1] == 1 and gradients.shape[3] > POSITIONS_PER_OUTPUT * gradients.shape[2]:
-        step = max(1, FLOATS_AT_ONCE // (len(gradients) * block_size))
-        yield from _of_channels_last(gradients, activations, block_size).split(step)
-        return
-    else:
-        parts = _aligned_parts(Operands(gradients, activations.unfold_rows()), block_size)
-    for part in parts:
-        groups, outputs = part.gradients.shape[1:3]
-        products, blocks = _rows(part.gradients, (groups, outputs, part.activations.shape[2]), block_size)
-        if groups == 1:
-            example_gradients(part, out=products[:, 0])
-        else:
-            products.copy_(example_gradients(part))
-        yield blocks
+def _restrict_layer(blocks: np.ndarray, mask: np.ndarray, name: str) -> np.ndarray:
+    count, size, _ = blocks.shape
+    if count != -(-mask.size // size):
+        raise ObtransferError(
+            f"restricting blocks needs the mask of the same weights; got {count} blocks of size {size} and a mask of "
+            f"{mask.size} weights for {name}"
+        )
+    if mask.all():
+        return blocks
+    padding = count * size - mask.size
+    keep = np.pad(mask.reshape(-1), (0, padding), constant_values=True).reshape(count, size)
+    real = np.pad(np.ones(mask.size, dtype=bool), (0, padding)).reshape(count, size)
+    diagonal = blocks.diagonal(axis1=1, axis2=2).astype(np.float64)
+    survivors = keep & real
+    reference = np.where(survivors.any(axis=1), _means(diagonal, survivors), diagonal[real].mean())
+    filler = np.maximum(_means(diagonal, ~keep), SMALLEST_SHARE * reference)
+    restricted = blocks * (keep[:, :, None] & keep[:, None, :])
+    block, weight = np.nonzero(~keep)
+    restricted[block, weight, weight] = filler[block]
+    return restricted
 
 
-def _rows(like: Tensor, shape: tuple[int, ...], block_size: int) -> tuple[Tensor, Tensor]:
-    """Room for gradients [examples, *shape], and the same memory as [blocks, examples, B], the last zero-padded."""
-    weights = prod(shape)
-    whole = -(-weights // block_size) * block_size
-    rows = like.new_empty(len(like), (-(-whole // LINE) | 1) * LINE)
-    rows[:, weights:whole] = 0
-    blocks = rows[:, :whole].unflatten(1, (-1, block_size)).transpose(0, 1)
-    return rows[:, :weights].unflatten(1, shape), blocks
+def _means(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """[b] the mean of the chosen entries of each row, 0 where there are none."""
+    return np.where(chosen, values, 0.0).sum(axis=1) / np.maximum(chosen.sum(axis=1), 1)
 
 
-def _of_channels_last(gradients: Tensor, patches: Patches, block_size: int) -> Tensor:
-    """[blocks, examples, B] of a convolution with large maps: copying gradients is less than copying patches."""
-    outputs, inputs = gradients.shape[2], patches.shape[2]
-    places = prod(patches.geometry.kernel)
-    products, blocks = _rows(gradients, (outputs, inputs // places, places), block_size)
-    examples = max(1, FLOATS_AT_ONCE // (inputs * patches.shape[3]))
-    for start, part in zip(
-        range(0, len(gradients), examples), patches.unfold_channels_last(examples), strict=True
-    ):
-        some = example_gradients(Operands(gradients[start : start + examples], part))[:, 0]
-        products[start : start + examples] = some.unflatten(2, (places, -1)).transpose(2, 3)
-    return blocks
-
-
-def _aligned_parts(operands: Operands, block_size: int) -> Iterator[Operands]:
-    """Cut the layer between blocks: by output channels, or by groups where there are several.
-
-    Only the last part may hold a number of weights that is not a multiple of the block size.
-    """
-    gradients, activations = operands
-    size, groups, outputs, _ = gradients.shape
-    inputs = activations.shape[2]
-    if groups == 1:
-        step = _step(inputs, outputs, size, block_size)
-        for start in range(0, outputs, step):
-            yield Operands(gradients[:, :, start : start + step], activations)
-    else:
-        step = _step(outputs * inputs, groups, size, block_size)
-        for start in range(0, groups, step):
-            yield Operands(gradients[:, start : start + step], activations[:, start : start + step])
-
-
-def _step(weights: int, rows: int, size: int, block_size: int) -> int:
-    """How many rows of `weights` weights make whole blocks that fit the memory for `size` examples."""
-    aligned = block_size // gcd(weights, block_size)
-    return min(rows, max(aligned, FLOATS_AT_ONCE // (size * weights) // aligned * aligned))
+STRUCTURE = Structure(
+    "block",
+    {"": "NBB"},
+    sizes=sizes,
+    expected=expected,
+    start=start,
+    restrict=restrict,
+    spell=spell,
+    pattern="block(?P<block_size>[1-9][0-9]*|row)",
+)

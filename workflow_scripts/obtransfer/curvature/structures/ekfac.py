@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from obtransfer.curvature.checks import finite
-from obtransfer.curvature.per_example.operands import Operands, example_gradients
-from obtransfer.curvature.structures import diagonal
+from obtransfer.curvature.structures import kfac
+from obtransfer.curvature.structures.base import Structure
 from obtransfer.errors import ObtransferError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from obtransfer.curvature.per_example.operands import Operands
 
 
 @dataclass
@@ -46,12 +48,15 @@ class Ekfac:
 
     def add(self, operands: Operands, vector: int) -> None:
         """Add the squares of the rotated per-example gradients; activations are those `prepare` made."""
-        gradients = self.output_basis.mT @ operands.gradients
+        from obtransfer.curvature.per_example.diagonal_kernel import FLOATS_AT_ONCE, add
+        from obtransfer.curvature.per_example.operands import example_gradients
+
+        half_rotated = operands._replace(gradients=self.output_basis.mT @ operands.gradients)
         if self.by_operands:
-            diagonal.add(self.eigenvalues, Operands(gradients, operands.activations), 1)
+            add(self.eigenvalues, half_rotated)
             return
-        half_rotated = Operands(gradients, operands.activations)
-        examples = max(1, diagonal.FLOATS_AT_ONCE // self.eigenvalues.numel())
+        gradients = half_rotated.gradients
+        examples = max(1, FLOATS_AT_ONCE // self.eigenvalues.numel())
         for start in range(0, len(gradients), examples):
             rotated = example_gradients(half_rotated.of_examples(start, start + examples)) @ self.input_basis
             self.eigenvalues.add_(rotated.square_().sum(dim=0))
@@ -62,31 +67,53 @@ def rotates_operands(positions: int, outputs: int, inputs: int) -> bool:
     return positions * (inputs**2 + outputs**2) <= outputs * inputs * (outputs + inputs)
 
 
-def fill_bases(tensors: Mapping[str, Tensor], name: str, factors: Mapping[str, Tensor]) -> None:
+def fill(tensors: Mapping[str, Tensor], name: str, prior: Mapping[str, Tensor]) -> None:
     """Write a layer's eigenbases, computed in float64, into its tensors.
 
     Args:
         tensors: with ":input_basis" [G, I', I'] and ":output_basis" [G, O, O], changed.
         name: of the parameter.
-        factors: a `kfac` statistic.
+        prior: a `kfac` statistic of the layer by the same estimator.
 
     Raises:
         ObtransferError: factors that are missing, of another shape or not finite.
     """
+    import torch
+
+    from obtransfer.curvature.checks import finite
+
     for side in ("input", "output"):
         key, basis = f"{name}:{side}s", tensors[f":{side}_basis"]
-        if key not in factors or factors[key].shape != basis.shape:
-            found = f"shape {tuple(factors[key].shape)}" if key in factors else "none"
+        if key not in prior or prior[key].shape != basis.shape:
+            found = f"shape {tuple(prior[key].shape)}" if key in prior else "none"
             raise ObtransferError(
-                f"ekfac needs `factors`, the kfac statistic of the same layers: {key} of shape "
-                f"{tuple(basis.shape)}; got {found}. Compute kfac of this model first"
+                f"ekfac needs `prior`, the kfac statistic of the same layers: {key} of shape {tuple(basis.shape)}; got "
+                f"{found}; compute kfac of this model first"
             )
-        finite({key: factors[key]})
-        basis.copy_(_eigenvectors(factors[key].to(basis.device, torch.float64)))
+        finite({key: prior[key]})
+        basis.copy_(_eigenvectors(prior[key].to(basis.device, torch.float64)))
 
 
 def _eigenvectors(matrices: Tensor) -> Tensor:
     """In columns, by ascending eigenvalue; the largest entry of each is positive."""
-    vectors = torch.linalg.eigh((matrices + matrices.mT) / 2).eigenvectors
+    from torch import linalg
+
+    vectors: Tensor = linalg.eigh((matrices + matrices.mT) / 2).eigenvectors
     largest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))
     return vectors * largest.sign()
+
+
+def start(tensors: Mapping[str, Tensor]) -> Ekfac:
+    """The bases are filled, the eigenvalues zeros."""
+    return Ekfac(tensors[":input_basis"], tensors[":output_basis"], tensors[":eigenvalues"])
+
+
+STRUCTURE = Structure(
+    "ekfac",
+    {":input_basis": "GII", ":output_basis": "GOO", ":eigenvalues": "GOI"},
+    expected=kfac.expected,
+    start=start,
+    constant=(":input_basis", ":output_basis"),
+    fill=fill,
+    prior="kfac",
+)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor
+from annotated_types import doc
 
-from obtransfer.curvature.per_example.operands import Operands
+from obtransfer.curvature.structures.base import Shape, Structure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from obtransfer.curvature.per_example.operands import Operands
 
 FLOATS_AT_ONCE = 2**22
 """Entries that are copied at once to bring all positions of several examples together: 16 MiB in float32."""
@@ -65,4 +72,34 @@ def add_second_moment(total: Tensor, values: Tensor, factor: float) -> None:
             columns = part.permute(1, 2, 0, 3).flatten(2)
         else:  # tokens, mostly: no copy at all
             columns = part.permute(1, 0, 3, 2).flatten(1, 2).transpose(1, 2)
-        torch.baddbmm(total, columns, columns.transpose(1, 2), alpha=factor, out=total)
+        total.baddbmm_(columns, columns.transpose(1, 2), alpha=factor)
+
+
+def spell(*, eigenvalue_correction: Annotated[bool, doc("EK-FAC instead of K-FAC")] = False) -> str:
+    """``kfac``, or ``ekfac``, which is a structure of its own."""
+    return "ekfac" if eigenvalue_correction else "kfac"
+
+
+def expected(weight: Shape, found: Shape) -> dict[str, object]:
+    """The number of groups is that of the factors found, if it divides the outputs."""
+    if len(weight) < 2:
+        return dict.fromkeys("GOI", f"of a weight with outputs and inputs, not one of shape {list(weight)}")
+    inputs = prod(weight[1:])
+    if len(found) == 3 and min(found) > 0 and weight[0] % found[0] == 0:
+        return {"G": found[0], "O": weight[0] // found[0], "I": inputs}
+    return {"G": "G", "O": f"{weight[0]} / G", "I": inputs}
+
+
+def start(zeros: Mapping[str, Tensor]) -> Kfac:
+    """Both factors grow together."""
+    return Kfac(zeros[":inputs"], zeros[":outputs"])
+
+
+STRUCTURE = Structure(
+    "kfac",
+    {":inputs": "GII", ":outputs": "GOO"},
+    expected=expected,
+    start=start,
+    inputs_once=True,
+    spell=spell,
+)
