@@ -28,6 +28,7 @@ PATHS: tuple[Path, ...] = (
 """Keys that hold a path or may hold one; * is any name."""
 
 _DEEPEST, _MOST_VALUES = 20, 1_000_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -68,9 +69,7 @@ class Plain:
 def _problem(value: Any) -> str:
     """Why a single value is not plain; empty if it is."""
     if isinstance(value, str):
-        if not value.isprintable() and any(
-            ord(sign) < 32 or 127 <= ord(sign) < 160 or 0xD800 <= ord(sign) < 0xE000 for sign in value
-        ):
+        if _CONTROL.search(value):
             return f"got {shown(value)}; needed text without line breaks and control characters"
     elif isinstance(value, int):
         if value.bit_length() > 63:
@@ -128,8 +127,8 @@ def _compare(value: Any, text: Any, path: Path, problems: Problems) -> None:
         for index, (item, item_text) in enumerate(zip(value, text, strict=True)):
             _compare(item, item_text, (*path, index), problems)
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and isinstance(text, str):
-        usual = _WHOLE if isinstance(value, int) else _NUMBER
-        if not usual.fullmatch(text) and _read(text) == value:
+        plain = text == str(value) if isinstance(value, int) else _NUMBER.fullmatch(text)
+        if not plain and _read(text) == value:
             read = f"got {shorten(text)}, which YAML reads as the number {value}"
             problems.append(
                 (path, f"{read}; write '{shorten(text)}' in quotes for a name, or a number in plain digits")
