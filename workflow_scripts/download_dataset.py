@@ -1,4 +1,4 @@
-"""Have a data set that torchvision knows downloaded, once, before any task is made of it."""
+"""Download a data set that torchvision knows, once, before any task is made of it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 from obtransfer.runtime.step import run_step
 
 
-def download_dataset(images: Path, *, dataset: str, entry: dict[str, Any], reader: str) -> None:
-    """Write `images`, a "dataset" table: how many images every class has to train on and to test."""
+def download_dataset(images: Path, *, dataset: str, entry: dict[str, Any]) -> None:
+    """Write `images`, a "dataset" table: how many training and test images every class has."""
     import numpy as np
     from obtransfer.artifacts import write_table
-    from obtransfer.data.on_disk import with_root
-    from obtransfer.registry import resolve
+    from obtransfer.config.settings import DatasetEntry
+    from obtransfer.data.on_disk import root_of
+    from obtransfer.registry import DATASETS
 
-    data_set, entry = resolve(reader), with_root(entry)
-    data_set.fetch(entry)
-    names = data_set.classes(entry)
-    train, test = data_set.pools(entry, range(len(names)))
+    reader, root = DATASETS[entry["kind"]], root_of(DatasetEntry(**entry))
+    reader.fetch(root)
+    names = reader.classes(root)
+    train, test = reader.pools(root, range(len(names)))
     counts = [
         np.bincount(pool.labels, minlength=len(names)) if pool else np.zeros(len(names), int)
         for pool in (train, test)

@@ -11,25 +11,23 @@ def prepare_task(
     *,
     task: str,
     view: str,
-    loader: str,
     data: dict[str, Any],
     settings: dict[str, Any],
     threads: int,
     made: dict[str, Any],
 ) -> None:
-    """Write `task_images`, a "task" artefact: pixels uint8 [N, H, W, 3], labels and split [N]."""
+    """Write `task_images`, a "task" artefact: pixels uint8 [N, H, W, 3], labels and split [N].
+
+    `data`: seed and images_per_class; `settings`: dataset, classes and max_corrupt of a task from a data set, else empty.
+    """
     from obtransfer.artifacts import write_tensors
-    from obtransfer.registry import resolve
+    from obtransfer.registry import TASKS
 
     task_images.parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {
-        "seed": data["seed"],
-        "images_per_class": data["images_per_class"],
-        "view": view,
-    }
     if settings:
-        options["settings"] = {**settings, "threads": threads, "scratch": str(task_images.parent)}
-    images = resolve(loader)(task, **options)
+        images = _from_disk(task, settings, threads, task_images.parent, **data, view=view)
+    else:
+        images = TASKS[task].load(task, **data, view=view)
     tensors = {"pixels": images.pixels, "labels": images.labels, "split": images.split}
     metadata = {
         "task": task,
@@ -40,6 +38,20 @@ def prepare_task(
         "made": {**made, "settings": _without_places(made["settings"])},
     }
     write_tensors(task_images, tensors, kind="task", metadata=metadata)
+
+
+def _from_disk(task: str, settings: dict[str, Any], threads: int, scratch: Path, **data: Any) -> Any:
+    from importlib import import_module
+
+    # By name, so that these are not part of the digest of tasks that are rendered.
+    declared, decode, on_disk = map(
+        import_module, ("obtransfer.config.settings", "obtransfer.data.decode", "obtransfer.data.on_disk")
+    )
+    dataset, classes = declared.DatasetEntry(**settings["dataset"]), settings["classes"]
+    if isinstance(classes, dict):
+        classes = declared.Draw(**classes)
+    how = decode.Decoding(settings["max_corrupt"], threads, scratch)
+    return on_disk.load(task, dataset, classes, how, **data)
 
 
 def _without_places(settings: dict[str, Any]) -> dict[str, Any]:

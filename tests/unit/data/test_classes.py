@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from obtransfer.dag import grid
-from obtransfer.data import classes as choice
-from obtransfer.data.classes import choose_classes
+from obtransfer.config.settings import Draw
+from obtransfer.config.tasks import CLASSES_DRAWN
+from obtransfer.data.classes import DRAWN, choose_classes
 from obtransfer.errors import ObtransferError
 
 NAMES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
@@ -23,24 +23,24 @@ def test_listed_classes_keep_their_order(wanted: Any, expected: list[int]) -> No
 
 
 def test_drawn_classes_are_decided_by_the_seed_and_parts_of_one_draw_are_disjoint() -> None:
-    parts = [choose_classes({"draw": 4, "seed": 7, "part": part}, NAMES, seed=0) for part in range(3)]
+    parts = [choose_classes(Draw(draw=4, seed=7, part=part), NAMES, seed=0) for part in range(3)]
     assert sorted(index for part in parts for index in part) == list(range(12)) and all(
         part == sorted(part) for part in parts
     )
-    again, other = (choose_classes({"draw": 4, "seed": seed}, NAMES, seed=0) for seed in (7, 8))
+    again, other = (choose_classes(Draw(draw=4, seed=seed), NAMES, seed=0) for seed in (7, 8))
     assert again == parts[0] != other
     # Every class has the same chance.
     counts = np.zeros(12)
     for seed in range(1200):
-        counts[choose_classes({"draw": 4}, NAMES, seed=seed)] += 1
+        counts[choose_classes(Draw(draw=4), NAMES, seed=seed)] += 1
     assert (abs(counts - 400) < 5 * np.sqrt(400 * 8 / 12)).all()
 
 
 def test_ten_are_drawn_when_nothing_is_said_or_all_where_there_are_fewer() -> None:
     drawn = choose_classes(None, NAMES, seed=5)
-    assert len(drawn) == 10 and drawn == choose_classes({"draw": 10, "seed": 5}, NAMES, seed=0)
+    assert len(drawn) == 10 and drawn == choose_classes(Draw(draw=10, seed=5), NAMES, seed=0)
     assert choose_classes(None, NAMES[:3], seed=5) == [0, 1, 2]
-    assert choice.DRAWN == grid.CLASSES_DRAWN
+    assert DRAWN == CLASSES_DRAWN
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_ten_are_drawn_when_nothing_is_said_or_all_where_there_are_fewer() -> No
         ),
         ([12], "there is no index 12: indices go from 0 to 11"),
         (["fox", 5], "'fox' (index 5) is listed twice"),
-        ({"draw": 5, "part": 2}, "part 2 of draws of 5 needs 15 classes, but the data set has 12"),
+        (Draw(draw=5, part=2), "part 2 of draws of 5 needs 15 classes, but the data set has 12"),
     ],
 )
 def test_what_is_wrong_is_told_at_once(wanted: Any, message: str) -> None:

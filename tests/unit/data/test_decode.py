@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from obtransfer.data import decode
-from obtransfer.data.assign_splits import Deal, Slot, deal
-from obtransfer.data.decode import Filled, fill
+from obtransfer.data.assign_splits import Assignment, Slot, assign_splits
+from obtransfer.data.decode import Decoded, Decoding, decode_images
 from obtransfer.data.image_folder import list_images
-from obtransfer.data.pool import Pool
+from obtransfer.data.pool import ImagePool
 from obtransfer.data.splits import SPLITS
-from obtransfer.data.view import look, parse_view
+from obtransfer.data.view import apply_view, parse_view
 from obtransfer.errors import ObtransferError
 from pictures import fill_folder, save
 from PIL import Image
@@ -32,20 +32,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def pool_of(folder: Path) -> Pool:
+def pool_of(folder: Path) -> ImagePool:
     return list_images(folder, [folder], NAMES, [0, 1])
 
 
-def dealt(folder: Path) -> tuple[Pool, Deal]:
+def dealt(folder: Path) -> tuple[ImagePool, Assignment]:
     images = pool_of(folder)
-    return images, deal((images, None), [0, 1], NAMES, COUNTS, seed=0)
+    return images, assign_splits((images, None), [0, 1], NAMES, COUNTS, seed=0)
 
 
-def run(folder: Path, *, max_corrupt: float = 0.0, threads: int = 2) -> tuple[Pool, Filled]:
+def run(folder: Path, *, max_corrupt: float = 0.0, threads: int = 2) -> tuple[ImagePool, Decoded]:
     images, hand = dealt(folder)
-    return images, fill(
-        (images, None), hand, VIEW, max_corrupt=max_corrupt, threads=threads, scratch=folder.parent
-    )
+    how = Decoding(max_corrupt, threads, folder.parent)
+    return images, decode_images((images, None), hand, VIEW, how)
 
 
 def path_of(folder: Path, split: str, label: int) -> Path:
@@ -61,7 +60,7 @@ def test_every_slot_has_its_own_image(folder: Path, threads: int) -> None:
     assert found.pixels.shape == (22, 32, 32, 3) and not found.corrupt and not found.repeated
     for slot, pixels in zip(found.slots, found.pixels, strict=True):
         with Image.open(folder / images.name(slot.position)) as image:
-            np.testing.assert_array_equal(pixels, look(image, VIEW))
+            np.testing.assert_array_equal(pixels, apply_view(image, VIEW))
     assert sorted(path.name for path in folder.parent.iterdir()) == ["images"]  # nothing is left beside it
 
 
@@ -72,9 +71,9 @@ def test_as_many_threads_work_as_are_allotted(folder: Path, monkeypatch: pytest.
     def meet(image: Image.Image, view: object) -> np.ndarray:
         if not hasattr(first, "met"):
             first.met = together.wait()  # goes on only once three threads are here
-        return look(image, VIEW)
+        return apply_view(image, VIEW)
 
-    monkeypatch.setattr(decode, "look", meet)
+    monkeypatch.setattr(decode, "apply_view", meet)
     assert len(run(folder, threads=3)[1].slots) == 22
 
 
@@ -98,7 +97,7 @@ def test_a_damaged_image_is_named_and_replaced_by_one_that_was_not_dealt(folder:
     assert len(new) == 1 and images.labels[new.pop()] == 1
     for slot, pixels in zip(found.slots, found.pixels, strict=True):
         with Image.open(folder / images.name(slot.position)) as image:
-            np.testing.assert_array_equal(pixels, look(image, VIEW))
+            np.testing.assert_array_equal(pixels, apply_view(image, VIEW))
 
 
 def test_more_damaged_images_than_allowed_fail_by_name(folder: Path) -> None:
@@ -114,14 +113,14 @@ def test_more_damaged_images_than_allowed_fail_by_name(folder: Path) -> None:
 
 def test_where_no_image_is_left_there_is_one_less(folder: Path) -> None:
     images = pool_of(folder)
-    hand = deal((images, None), [0, 1], NAMES, COUNTS | {"train": 7}, seed=0)  # all 14
+    hand = assign_splits((images, None), [0, 1], NAMES, COUNTS | {"train": 7}, seed=0)  # all 14
     first = folder / images.name(hand.slots[0].position)
     first.write_bytes(b"no image")
-    found = fill((images, None), hand, VIEW, max_corrupt=0.1, threads=2, scratch=folder.parent)
+    found = decode_images((images, None), hand, VIEW, Decoding(0.1, 2, folder.parent))
     assert len(found.pixels) == len(found.slots) == 27
     for slot, pixels in zip(found.slots, found.pixels, strict=True):
         with Image.open(folder / images.name(slot.position)) as image:
-            np.testing.assert_array_equal(pixels, look(image, VIEW))
+            np.testing.assert_array_equal(pixels, apply_view(image, VIEW))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_a_file_that_cannot_be_read_is_no_damaged_image(folder: Path) -> None:
     missing = folder / images.name(hand.slots[3].position)
     missing.unlink()
     with pytest.raises(ObtransferError, match=rf"{missing} can't be read: No such file"):
-        fill((images, None), hand, VIEW, max_corrupt=1.0, threads=2, scratch=folder.parent)
+        decode_images((images, None), hand, VIEW, Decoding(1.0, 2, folder.parent))
 
 
 def test_pixels_in_memory_are_looked_at_alike(tmp_path: Path) -> None:
@@ -163,14 +162,13 @@ def test_pixels_in_memory_are_looked_at_alike(tmp_path: Path) -> None:
     for shape in ((30, 28, 28), (30, 28, 28, 3)):
         pixels = chance.integers(0, 256, shape, dtype=np.uint8)
         pixels[29] = pixels[0]
-        images = Pool(pixels, np.zeros(30, np.int64))
+        images = ImagePool(pixels, np.zeros(30, np.int64))
         slots = [Slot(0, position, 0, split) for position, split in ((0, 3), (5, 1), (29, 0))]
-        found = fill(
-            (images, None), Deal(slots, {(0, 0): [7]}), VIEW, max_corrupt=0, threads=2, scratch=tmp_path
-        )
+        assignment = Assignment(slots, {(0, 0): [7]})
+        found = decode_images((images, None), assignment, VIEW, Decoding(0, 2, tmp_path))
         assert [slot.position for slot in found.slots] == [0, 5, 7] and found.repeated == ["image 29"]
         for position, image in zip((0, 5, 7), found.pixels, strict=True):
-            np.testing.assert_array_equal(image, look(Image.fromarray(pixels[position]), VIEW))
+            np.testing.assert_array_equal(image, apply_view(Image.fromarray(pixels[position]), VIEW))
 
 
 def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,14 +182,14 @@ def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     save(tmp_path / "a" / "0.jpg", 0)
-    images = Pool(["a/0.jpg"] * 400, np.zeros(400, np.int64), tmp_path)
+    images = ImagePool(["a/0.jpg"] * 400, np.zeros(400, np.int64), tmp_path)
     view = parse_view("160_crop875_bicubic")
     peaks = []
     for count in (1, 40, 400):  # the first one imports what Pillow needs
-        hand = Deal([Slot(0, position, 0, 0) for position in range(count)])
+        hand = Assignment([Slot(0, position, 0, 0) for position in range(count)])
         tracemalloc.start()
         try:
-            found = fill((images, None), hand, view, max_corrupt=0, threads=2, scratch=tmp_path)
+            found = decode_images((images, None), hand, view, Decoding(0, 2, tmp_path))
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

@@ -13,10 +13,10 @@ COUNTS = {"train": 3, "calibration": 2, "validation": 1, "test": 4}
 
 
 def test_twelve_tasks_of_ten_different_glyphs() -> None:
-    assert len(glyphs.TASKS) == 12
-    everything = "".join(glyphs.TASKS.values())
+    assert len(glyphs.CHARACTERS) == 12
+    everything = "".join(glyphs.CHARACTERS.values())
     assert len(everything) == len(set(everything)) == 120
-    assert set(glyphs.TASKS) - set(glyphs.PRETRAINING_TASKS) == {"hebrew", "shapes"}
+    assert set(glyphs.CHARACTERS) - set(glyphs.PRETRAINING_TASKS) == {"hebrew", "shapes"}
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
@@ -65,9 +65,9 @@ def test_glyphs_are_light_on_dark() -> None:
     assert border < 90
 
 
-@pytest.mark.parametrize("task", glyphs.TASKS)
+@pytest.mark.parametrize("task", glyphs.CHARACTERS)
 def test_every_glyph_has_fonts_that_contain_it_and_draw_it(task: str) -> None:
-    for glyph in glyphs.TASKS[task]:
+    for glyph in glyphs.CHARACTERS[task]:
         for font in fonts.fonts_with(glyph):
             assert ord(glyph) in fonts.characters(font)
             mask = fonts.glyph_mask(glyph, font)
@@ -80,7 +80,7 @@ def test_every_glyph_has_fonts_that_contain_it_and_draw_it(task: str) -> None:
 
 
 def test_glyphs_of_one_font_are_drawn_differently() -> None:
-    for task in glyphs.TASKS.values():
+    for task in glyphs.CHARACTERS.values():
         masks = {fonts.glyph_mask(glyph, fonts.fonts_with(glyph)[0]).tobytes() for glyph in task}
         assert len(masks) == 10
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from obtransfer.config.settings import DatasetEntry
 from obtransfer.data import on_disk
-from obtransfer.data.image_folder import IMAGE_FOLDER
+from obtransfer.data.decode import Decoding
+from obtransfer.data.image_folder import DATASET
 from obtransfer.data.splits import SPLITS
 from obtransfer.errors import ObtransferError
 from pictures import fill_folder, save
@@ -16,35 +18,17 @@ from pictures import fill_folder, save
 COUNTS: dict[str, Any] = {"train": 3, "calibration": 2, "validation": 1, "test": 2}
 
 
-def settings(root: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "images": "obtransfer.data.image_folder:IMAGE_FOLDER",
-        "dataset": {"kind": "image_folder", "root": str(root)},
-        "classes": "all",
-        "max_corrupt": 0.01,
-        "threads": 2,
-        "scratch": str(root),
-        **changes,
-    }
-
-
-def load(root: Path, **changes: Any) -> Any:
-    counts = changes.pop("images_per_class", COUNTS)
-    return on_disk.load(
-        "mine",
-        seed=changes.pop("seed", 0),
-        images_per_class=counts,
-        view="32_crop875_bicubic",
-        settings=settings(root, **changes),
-    )
+def load(root: Path, classes: Any = "all", **changes: Any) -> Any:
+    dataset, how = DatasetEntry(kind="image_folder", root=str(root)), Decoding(0.01, 2, root.parent)
+    settings = {"seed": 0, "images_per_class": COUNTS, "view": "32_crop875_bicubic", **changes}
+    return on_disk.load("mine", dataset, classes, how, **settings)
 
 
 def names(root: Path) -> list[tuple[list[str], list[str] | None]]:
     """Of every class, the images to train on and the official test images."""
-    entry = {"root": str(root)}
     found = []
-    for index in range(len(IMAGE_FOLDER.classes(entry))):
-        train, test = IMAGE_FOLDER.pools(entry, [index])
+    for index in range(len(DATASET.classes(root))):
+        train, test = DATASET.pools(root, [index])
         found.append((list(train.images), list(test.images) if test else None))
     return found
 
@@ -64,7 +48,7 @@ def test_one_folder_is_split_evenly_by_seed(tmp_path: Path) -> None:
 def test_train_and_val_are_taken_as_they_are(tmp_path: Path) -> None:
     fill_folder(tmp_path / "train", {"cat": 6, "dog": 6})
     fill_folder(tmp_path / "val", {"cat": 2, "dog": 3}, seed=1)
-    assert IMAGE_FOLDER.classes({"root": str(tmp_path)}) == ("cat", "dog")
+    assert DATASET.classes(tmp_path) == ("cat", "dog")
     (train, test), _ = names(tmp_path)
     assert len(train) == 6 and all(name.startswith("train/cat/") for name in train)
     assert test == ["val/cat/image_0.jpg", "val/cat/image_1.jpg"]
@@ -82,7 +66,7 @@ def test_with_a_test_folder_val_joins_the_images_to_train_on(tmp_path: Path) -> 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     fill_folder(tmp_path, {"bus": 2, "train": 2})
-    assert IMAGE_FOLDER.classes({"root": str(tmp_path)}) == ("bus", "train")
+    assert DATASET.classes(tmp_path) == ("bus", "train")
     assert names(tmp_path)[1] == (["train/image_0.jpg", "train/image_1.jpg"], None)
 
 
@@ -91,7 +75,7 @@ def test_train_without_its_companion_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         ObtransferError, match=r"has a folder train with classes, but none of val, valid, validation, test"
     ):
-        IMAGE_FOLDER.classes({"root": str(tmp_path)})
+        DATASET.classes(tmp_path)
 
 
 def test_what_counts_as_an_image(tmp_path: Path) -> None:
@@ -102,7 +86,7 @@ def test_what_counts_as_an_image(tmp_path: Path) -> None:
     save(tmp_path / ".hidden" / "a.jpg", 2)
     save(tmp_path / "elsewhere.jpg", 3)
     (tmp_path / "dog").symlink_to(tmp_path / "cat", target_is_directory=True)
-    assert IMAGE_FOLDER.classes({"root": str(tmp_path)}) == ("cat", "dog")
+    assert DATASET.classes(tmp_path) == ("cat", "dog")
     assert names(tmp_path)[0][0] == ["cat/a.jpeg", "cat/b.PNG", "cat/d.tif", "cat/deep/er/c.webp"]
     assert len(names(tmp_path)[1][0]) == 4
 
@@ -111,9 +95,7 @@ def test_errors_begin_with_the_task_and_say_what_is_needed(tmp_path: Path) -> No
     with pytest.raises(
         ObtransferError, match=rf"task mine: there is no folder {tmp_path}/gone, the root of a data set"
     ):
-        on_disk.load("mine", seed=0, images_per_class=COUNTS, view="32_crop875_bicubic", settings=settings(tmp_path) | {
-            "dataset": {"kind": "image_folder", "root": str(tmp_path / "gone")}
-        })  # fmt: skip
+        load(tmp_path / "gone")
     with pytest.raises(ObtransferError, match=r"task mine: .* has no folders; needed one for every class"):
         load(tmp_path)
     fill_folder(tmp_path, {"cat": 9, "dog": 7})
@@ -130,5 +112,4 @@ def test_errors_begin_with_the_task_and_say_what_is_needed(tmp_path: Path) -> No
 def test_relative_roots_begin_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
-    entry = {"kind": "image_folder", "root": "images"}
-    assert on_disk.with_root(entry) == {"kind": "image_folder", "root": str(tmp_path / "images")}
+    assert on_disk.root_of(DatasetEntry(kind="image_folder", root="images")) == tmp_path / "images"

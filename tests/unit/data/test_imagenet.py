@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from obtransfer.config.settings import DatasetEntry
 from obtransfer.data import on_disk
-from obtransfer.data.imagenet import IMAGENET, wordnet_ids
+from obtransfer.data.decode import Decoding
+from obtransfer.data.imagenet import DATASET, wordnet_ids
 from obtransfer.data.splits import SPLITS
-from obtransfer.data.view import look, parse_view
+from obtransfer.data.view import apply_view, parse_view
 from obtransfer.errors import ObtransferError
 from pictures import fill_folder
 from PIL import Image
@@ -40,15 +42,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 def load(root: Path, classes: Any = TASK, counts: dict[str, Any] = COUNTS) -> Any:
-    settings = {
-        "images": "obtransfer.data.imagenet:IMAGENET",
-        "dataset": {"kind": "imagenet", "root": str(root)},
-        "classes": classes,
-        "max_corrupt": 0.01,
-        "threads": 2,
-        "scratch": str(root),
-    }
-    return on_disk.load("imagenet_0", seed=0, images_per_class=counts, view=VIEW, settings=settings)
+    dataset, how = DatasetEntry(kind="imagenet", root=str(root)), Decoding(0.01, 2, root)
+    return on_disk.load("imagenet_0", dataset, classes, how, seed=0, images_per_class=counts, view=VIEW)
 
 
 def test_classes_are_numbered_as_everywhere() -> None:
@@ -73,7 +68,7 @@ def test_a_tree_of_only_the_wanted_classes_works(tree: Path) -> None:
     for label, name in enumerate(images.classes):
         for part, chosen in (("val", images.split == 3), ("train", images.split != 3)):
             files = (tree / part / name).iterdir()
-            seen = {look(Image.open(path), parse_view(VIEW)).tobytes() for path in files}
+            seen = {apply_view(Image.open(path), parse_view(VIEW)).tobytes() for path in files}
             found = {image.tobytes() for image in images.pixels[chosen & (images.labels == label)]}
             assert found <= seen and (part == "train" or found == seen)
 
@@ -106,11 +101,11 @@ def test_another_layout_is_recognised(tmp_path: Path) -> None:
     with pytest.raises(
         ObtransferError, match=r"/train is missing \(.* has ILSVRC2012_img_train\); the root of ImageNet is"
     ):
-        IMAGENET.pools({"root": str(tmp_path)}, [0])
+        DATASET.pools(tmp_path, [0])
     fill_folder(tmp_path / "train", {KNOWN[0]: 1})
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"")
     with pytest.raises(
         ObtransferError, match=r"/val has no folders; needed one for every class, named by its WordNet id"
     ):
-        IMAGENET.pools({"root": str(tmp_path)}, [0])
+        DATASET.pools(tmp_path, [0])

@@ -35,10 +35,8 @@ prepare_task(pathlib.Path(output), **arguments)
 
 def arguments(images: Path, threads: int = 2) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "loader": "obtransfer.data.on_disk:load",
         "data": DATA,
         "settings": {
-            "images": "obtransfer.data.image_folder:IMAGE_FOLDER",
             "dataset": {"kind": "image_folder", "root": str(images)},
             "classes": "all",
             "max_corrupt": 0.01,

@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from download_dataset import download_dataset
 from obtransfer.artifacts import read_table
+from obtransfer.config.settings import DatasetEntry
 from obtransfer.data import on_disk
-from obtransfer.data import torchvision_sets as sets
+from obtransfer.data.decode import Decoding
 from obtransfer.data.splits import SPLITS
-from obtransfer.data.view import look, parse_view
+from obtransfer.data.view import apply_view, parse_view
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import DATASETS, resolve
+from obtransfer.registry import DATASETS
 from pictures import photograph
 from PIL import Image
 
@@ -259,19 +260,12 @@ MAKERS: dict[str, Make] = {
 
 
 def load(kind: str, root: Path, **entry: Any) -> Any:
-    settings = {
-        "images": DATASETS[kind].images,
-        "dataset": {"kind": kind, "root": str(root), **entry},
-        "classes": [0, 2],
-        "max_corrupt": 0.01,
-        "threads": 2,
-        "scratch": str(root),
-    }
-    return on_disk.load(kind, seed=0, images_per_class=COUNTS, view=VIEW, settings=settings)
+    dataset, how = DatasetEntry(kind=kind, root=str(root), **entry), Decoding(0.01, 2, root)
+    return on_disk.load(kind, dataset, [0, 2], how, seed=0, images_per_class=COUNTS, view=VIEW)
 
 
 def test_every_kind_that_torchvision_reads_is_made_here() -> None:
-    assert {kind for kind, entry in DATASETS.items() if "torchvision_sets" in entry.images} == MAKERS.keys()
+    assert {kind for kind in DATASETS if DATASETS.module(kind).endswith("torchvision_sets")} == MAKERS.keys()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -282,15 +276,14 @@ def test_images_have_the_right_labels_and_splits(
     images = load(kind, tmp_path)
     official = any(part == "test" for part, _ in written)
     known = {
-        key: {look(Image.fromarray(image), parse_view(VIEW)).tobytes() for image in made}
+        key: {apply_view(Image.fromarray(image), parse_view(VIEW)).tobytes() for image in made}
         for key, made in written.items()
     }
     assert len(images.pixels) == 2 * 4 and len({image.tobytes() for image in images.pixels}) == 8
     for pixels, label, split in zip(images.pixels, images.labels, images.split, strict=True):
         part = "test" if official and SPLITS[split] == "test" else "train"
         assert pixels.tobytes() in known[part, (0, 2)[label]]
-    data_set = resolve(DATASETS[kind].images)
-    train, test = data_set.pools({"root": str(tmp_path)}, [1])
+    train, test = DATASETS[kind].pools(tmp_path, [1])
     assert len(train.labels) == TRAIN + (not official) and (test is None) == (not official)
     assert test is None or len(test.labels) == TEST
 
@@ -304,17 +297,14 @@ def test_numbers_of_classes_are_those_of_the_data_sets(
     for kind in ("cifar10", "cifar100", "mnist", "svhn", "gtsrb"):
         (tmp_path / kind).mkdir()
         MAKERS[kind](tmp_path / kind, monkeypatch)
-        assert (
-            len(resolve(DATASETS[kind].images).classes({"root": str(tmp_path / kind)}))
-            == DATASETS[kind].num_classes
-        )
+        assert len(DATASETS[kind].classes(tmp_path / kind)) == DATASETS[kind].num_classes
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_data_set_that_is_not_there_is_told_with_what_to_do(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ObtransferError) as caught:
         load(kind, tmp_path)
-    name = resolve(DATASETS[kind].images).name
+    name = DATASETS[kind].name
     assert f"task {kind}: torchvision's {name} does not find its whole data set in {tmp_path}" in str(
         caught.value
     )
@@ -357,14 +347,14 @@ def test_download_fetches_what_is_missing_once(
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
     monkeypatch.setattr(MNIST, "mirrors", [address])
     monkeypatch.setattr(MNIST, "resources", [(f"{name}.gz", md5(folder / f"{name}.gz")) for name in files])
-    entry = on_disk.with_root({"kind": "mnist", "root": str(tmp_path / "new" / "root"), "download": True})
-    sets.MNIST.fetch(entry)
-    assert len(load("mnist", tmp_path / "new" / "root").pixels) == 8
+    root = tmp_path / "new" / "root"
+    DATASETS["mnist"].fetch(root)
+    assert len(load("mnist", root).pixels) == 8
     for path in folder.iterdir():
         path.unlink()
     # Nothing is asked for again; the step says what there is.
     table = tmp_path / "datasets" / "mnist.csv"
-    download_dataset(table, dataset="mnist", entry=entry, reader=DATASETS["mnist"].images)
+    download_dataset(table, dataset="mnist", entry={"kind": "mnist", "root": str(root), "download": True})
     assert read_table(table, kind="dataset").rows == [
         {"class": str(digit), "train": str(TRAIN), "test": str(TEST)} for digit in range(10)
     ]
@@ -379,7 +369,7 @@ def test_a_download_that_fails_is_told(
     folder, address = served
     monkeypatch.setattr(CIFAR10, "url", f"{address}{CIFAR10.filename}")
     with pytest.raises(ObtransferError, match=r"CIFAR10 could not be downloaded into .*404"):
-        sets.CIFAR10.fetch({"root": str(tmp_path)})
+        DATASETS["cifar10"].fetch(tmp_path)
     (folder / CIFAR10.filename).write_bytes(b"wrong bytes")
     with pytest.raises(ObtransferError, match=r"CIFAR10 could not be downloaded into .*corrupted"):
-        sets.CIFAR10.fetch({"root": str(tmp_path)})
+        DATASETS["cifar10"].fetch(tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from obtransfer.data import digits, glyphs
 from obtransfer.data.rendering import Variation
-from obtransfer.data.view import RENDERED, View, look, parse_view
+from obtransfer.data.view import RENDERED, View, apply_view, parse_view
 from obtransfer.errors import ObtransferError
 from obtransfer.models import published
 from PIL import Image
@@ -50,7 +50,7 @@ def test_pixels_are_those_of_timms_evaluation_transform(text: str) -> None:
     for size in SIZES:
         image = photograph(size)
         expected = transform(image).numpy().transpose(1, 2, 0)
-        found = look(image, view)
+        found = apply_view(image, view)
         assert found.dtype == np.uint8 and found.shape == (view.size, view.size, 3)
         np.testing.assert_array_equal(found, expected, err_msg=str(size))
 
@@ -73,7 +73,7 @@ def test_the_view_of_a_backbone_is_the_transform_of_its_own_configuration(name: 
     transform = create_transform(**settings, normalize=False)
     image = photograph((500, 375))
     expected = transform(image).numpy().transpose(1, 2, 0)
-    np.testing.assert_array_equal(look(image, parse_view(published.view({}, name))), expected)
+    np.testing.assert_array_equal(apply_view(image, parse_view(published.view({}, name))), expected)
 
 
 def test_every_view_of_timms_weights_resizes_as_timm_does() -> None:
@@ -92,7 +92,7 @@ def test_every_view_of_timms_weights_resizes_as_timm_does() -> None:
 def test_images_of_other_modes_become_rgb_first(mode: str) -> None:
     image = photograph((90, 60), mode)
     view = parse_view("32_crop875_bicubic")
-    np.testing.assert_array_equal(look(image, view), look(image.convert("RGB"), view))
+    np.testing.assert_array_equal(apply_view(image, view), apply_view(image.convert("RGB"), view))
 
 
 def test_a_view_says_what_it_means() -> None:
@@ -105,7 +105,7 @@ def test_a_view_says_what_it_means() -> None:
         "224_crop875_cubic",
         "224_crop875_bicubic/x",
     ):
-        with pytest.raises(ObtransferError, match="is no view"):
+        with pytest.raises(ObtransferError, match="needed a view such as"):
             parse_view(text)
 
 
@@ -115,9 +115,9 @@ def test_rendered_tasks_at_their_own_size_are_the_renderings_themselves(view: st
     keys = [(0, label, index) for label in range(10) for index in range(2)] + [
         (3, label, 0) for label in range(10)
     ]
-    streams = [(glyphs.TASK_STREAM, 3, list(glyphs.TASKS).index("shapes"), *key) for key in keys]
+    streams = [(glyphs.TASK_STREAM, 3, list(glyphs.CHARACTERS).index("shapes"), *key) for key in keys]
     drawn = glyphs.render_glyphs(
-        [glyphs.TASKS["shapes"][label] for _, label, _ in keys], streams, Variation()
+        [glyphs.CHARACTERS["shapes"][label] for _, label, _ in keys], streams, Variation()
     )
     np.testing.assert_array_equal(images.pixels, drawn)
     enlarged = {image.tobytes() for image in digits._enlarge(digits._unique_digits()[0])}
@@ -131,4 +131,6 @@ def test_rendered_tasks_are_resized_for_larger_backbones() -> None:
     assert large.pixels.shape == (30, 64, 64, 3)
     np.testing.assert_array_equal(large.labels, small.labels)
     for before, after in zip(small.pixels[:3], large.pixels[:3], strict=True):
-        np.testing.assert_array_equal(after, look(Image.fromarray(before), parse_view("64_crop875_bicubic")))
+        np.testing.assert_array_equal(
+            after, apply_view(Image.fromarray(before), parse_view("64_crop875_bicubic"))
+        )

@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-from obtransfer.data.pool import Pool
+from obtransfer.data.pool import ImagePool
 from obtransfer.data.splits import SPLITS
 from obtransfer.errors import ObtransferError
 
@@ -21,7 +21,10 @@ Count = int | str
 
 @dataclass
 class Slot:
-    """One image of a task: where it is from, and what it is for. `label`: index among the task's classes."""
+    """One image of a task: the pool and position that it comes from, and its split.
+
+    `label`: index among the task's classes; `split`: index in `SPLITS`.
+    """
 
     pool: int
     position: int
@@ -30,31 +33,31 @@ class Slot:
 
 
 @dataclass
-class Deal:
-    """The slots by split, class and draw; and, by pool and label, the positions that are left to replace some."""
+class Assignment:
+    """The slots by split, class and draw. `spares`: by pool and label, the positions left, which may replace some."""
 
     slots: list[Slot]
     spares: dict[tuple[int, int], list[int]] = field(default_factory=dict)
 
 
-def deal(
-    pools: tuple[Pool, Pool | None],
+def assign_splits(
+    pools: tuple[ImagePool, ImagePool | None],
     chosen: Sequence[int],
     names: Sequence[str],
     images_per_class: Mapping[str, Count],
     seed: int,
-) -> Deal:
-    """Deal the images of every class into the four splits, disjointly.
+) -> Assignment:
+    """Assign the images of every class to the four splits, disjointly.
 
-    The images of a class are shuffled by (seed, the class's name) alone, so that they are the same in every task that has
-    the class. Official test images go to test and nowhere else; without any, all splits come from one pool.
+    The images of a class are shuffled by (seed, the class's name) alone, so they are the same in every task that has the
+    class. Official test images go to test and nowhere else; without any, all splits come from one pool.
 
     Args:
         pools: images to train on, and official test images or None.
         chosen: the task's classes, as indices in `names`.
         names: of the data set's classes.
-        images_per_class: of every split; "rest" for all that the other splits leave: of train, and of test where there are
-            official test images.
+        images_per_class: of every split; "rest" for all that the other splits leave, which train may have, and test where
+            there are official test images.
         seed: non-negative.
 
     Returns:
@@ -66,9 +69,9 @@ def deal(
     official = pools[1] is not None
     if images_per_class.get("test") == REST and not official:
         raise ObtransferError(
-            "images_per_class.test: rest needs a data set with test images of its own; this one is split here: give a number"
+            "images_per_class.test: rest needs a data set with test images of its own; this one is split by seed; give a number"
         )
-    dealt: dict[str, list[Slot]] = {split: [] for split in SPLITS}
+    assigned: dict[str, list[Slot]] = {split: [] for split in SPLITS}
     spares: dict[tuple[int, int], list[int]] = {}
     short: list[str] = []
     for label, index in enumerate(chosen):
@@ -78,14 +81,14 @@ def deal(
             pool = int(official and split == "test")
             count = images_per_class.get(split, 0)
             taken, stacks[pool] = _take(stacks[pool], count)
-            dealt[split] += [Slot(pool, position, label, SPLITS.index(split)) for position in taken]
+            assigned[split] += [Slot(pool, position, label, SPLITS.index(split)) for position in taken]
         spares |= {(pool, label): stack for pool, stack in enumerate(stacks)}
     if short:
         raise ObtransferError(_too_few(short, official))
-    return Deal([slot for split in SPLITS for slot in dealt[split]], spares)
+    return Assignment([slot for split in SPLITS for slot in assigned[split]], spares)
 
 
-def _shuffled(pool: Pool, index: int, name: str, seed: int) -> list[int]:
+def _shuffled(pool: ImagePool, index: int, name: str, seed: int) -> list[int]:
     members = np.flatnonzero(pool.labels == index)
     return [
         int(position) for position in np.random.default_rng([seed, crc32(name.encode())]).permutation(members)

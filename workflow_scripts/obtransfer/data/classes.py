@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from obtransfer.config.settings import Draw
 from obtransfer.errors import ObtransferError
 
-ALL = "all"
+Classes = Sequence[int | str] | Literal["all"] | Draw | None
 DRAWN = 10
 _MOST_TOLD = 10
 
 
-def choose_classes(wanted: Any, names: Sequence[str], seed: int) -> list[int]:
+def choose_classes(wanted: Classes, names: Sequence[str], seed: int) -> list[int]:
     """The classes of a task, as indices in the data set's.
 
     Drawn ones are a part of one permutation of all classes: the parts of one seed are disjoint.
 
     Args:
-        wanted: "all"; a list of indices and names; a mapping with `draw` (how many), `seed` and `part` (0 unless given);
-            or None, which draws ten, or all where there are fewer.
+        wanted: indices and names; "all"; how many to draw; or None, which draws ten, or all where there are fewer.
         names: of the data set's classes.
-        seed: for classes that are drawn without a seed of their own.
+        seed: of a draw without a seed of its own.
 
     Returns:
         Indices: in the listed order, or ascending.
 
     Raises:
-        ObtransferError: all classes that do not exist, are listed twice or may be meant in two ways; or more than there
-            are.
+        ObtransferError: classes do not exist, are listed twice or are ambiguous (all are named), or there are too few.
     """
-    if wanted == ALL:
+    if wanted == "all":
         return list(range(len(names)))
     if wanted is None:
-        wanted = {"draw": min(DRAWN, len(names))}
-    if isinstance(wanted, Mapping):
-        return _drawn(wanted["draw"], wanted.get("seed", seed), wanted.get("part", 0), len(names))
+        wanted = Draw(draw=min(DRAWN, len(names)))
+    if isinstance(wanted, Draw):
+        return _drawn(wanted, seed if wanted.seed is None else wanted.seed, len(names))
     found = [_index(entry, names) for entry in wanted]
     problems = [entry for entry in found if isinstance(entry, str)]
     indices = [entry for entry in found if isinstance(entry, int)]
@@ -50,13 +49,14 @@ def choose_classes(wanted: Any, names: Sequence[str], seed: int) -> list[int]:
     return indices
 
 
-def _drawn(count: int, seed: int, part: int, total: int) -> list[int]:
-    end = (part + 1) * count
+def _drawn(wanted: Draw, seed: int, total: int) -> list[int]:
+    end = (wanted.part + 1) * wanted.draw
     if end > total:
         raise ObtransferError(
-            f"classes: part {part} of draws of {count} needs {end} classes, but the data set has {total}; draw fewer"
+            f"classes: part {wanted.part} of draws of {wanted.draw} needs {end} classes, but the data set has {total}; "
+            "draw fewer"
         )
-    drawn = np.random.default_rng(seed).permutation(total)[end - count : end]
+    drawn = np.random.default_rng(seed).permutation(total)[end - wanted.draw : end]
     return sorted(int(index) for index in drawn)
 
 

@@ -1,4 +1,4 @@
-"""From dealt slots to stored pixels: on all threads, in bounded memory, without damaged or repeated images."""
+"""From assigned images to stored pixels: on all threads, in bounded memory, without damaged or repeated images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from obtransfer.data.assign_splits import ORDER, Deal, Slot
-from obtransfer.data.pool import Pool
+from obtransfer.data.assign_splits import ORDER, Assignment, Slot
+from obtransfer.data.pool import ImagePool
 from obtransfer.data.splits import SPLITS
-from obtransfer.data.view import View, look
+from obtransfer.data.view import View, apply_view
 from obtransfer.errors import ObtransferError
 
 _WINDOW = 1024  # images handed to the threads at once
@@ -27,9 +27,24 @@ _MOST_TOLD = 10
 _UNDECODABLE = (SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How images are decoded.
+
+    Attributes:
+        max_corrupt: the share of the images tried that may be undecodable.
+        threads: that decode.
+        scratch: a folder with room for the pixels.
+    """
+
+    max_corrupt: float
+    threads: int
+    scratch: Path
+
+
 @dataclass
-class Filled:
-    """Pixels uint8 [N, size, size, 3], read-only, of N slots; and what was refused on the way, by name."""
+class Decoded:
+    """Pixels uint8 [N, size, size, 3], read-only, of N slots; and the names of the images that were left out."""
 
     pixels: np.ndarray
     slots: list[Slot]
@@ -37,44 +52,39 @@ class Filled:
     repeated: list[str] = field(default_factory=list)
 
 
-def fill(
-    pools: tuple[Pool, Pool | None],
-    dealt: Deal,
+def decode_images(
+    pools: tuple[ImagePool, ImagePool | None],
+    assignment: Assignment,
     view: View,
-    *,
-    max_corrupt: float,
-    threads: int,
-    scratch: Path,
+    how: Decoding,
     progress: Callable[..., None] | None = None,
-) -> Filled:
+) -> Decoded:
     """Decode every slot's image once.
 
-    Pillow decodes and resizes without Python's lock (nine tenths of the time for photographs), so threads are enough,
-    and work wherever a step runs. An image that can't be decoded, and one whose very same bytes are in another
-    split already, is replaced by the next of its class that was not dealt, or left out where there is none. The splits
-    are served in the order of `deal.ORDER`: a test image is never given up for a training image.
+    Pillow decodes and resizes without Python's lock (nine tenths of the time for photographs), so threads suffice, and
+    work wherever a step runs. An image that can't be decoded, or whose bytes are already in another split, is replaced
+    by the next unassigned image of its class, or left out where there is none. The splits are served in the order of
+    `assign_splits.ORDER`, so a test image is never given up for a training image.
 
-    Memory: `threads` images and 100 bytes a slot; the pixels go to a file without a name in `scratch`, and are mapped.
+    Memory: `threads` images and 100 bytes a slot. The pixels go to a file without a name in `scratch`, and are mapped.
 
     Args:
-        pools: as dealt from.
-        dealt: its spares are used up.
+        pools: that `assignment` was made from.
+        assignment: its spares are used up.
         view: what to make of each image.
-        max_corrupt: the share of images, of those tried, that may be undecodable.
-        threads: that decode.
-        scratch: a folder with room for the pixels.
+        how: threads, limits and folder.
         progress: called as ``progress(done, total=...)``.
 
     Raises:
         ObtransferError: too many images can't be decoded (names them), a file can't be read, or the disk is full.
     """
-    slots: list[Slot | None] = list(dealt.slots)
+    slots: list[Slot | None] = list(assignment.slots)
     holders: dict[bytes, int] = {}
-    found = Filled(np.zeros(0, np.uint8), [])
-    with tempfile.TemporaryFile(dir=scratch) as file:
+    found = Decoded(np.zeros(0, np.uint8), [])
+    with tempfile.TemporaryFile(dir=how.scratch) as file:
         pending, tried = list(range(len(slots))), 0
         while pending:
-            results = _decode(pools, slots, pending, view, file.fileno(), threads)
+            results = _decode(pools, slots, pending, view, file.fileno(), how.threads)
             outcomes: dict[int, bytes | str] = {}
             for row, outcome in results:
                 outcomes[row] = outcome
@@ -82,10 +92,10 @@ def fill(
                 if progress is not None:
                     progress(tried, total=max(tried, len(slots)))
             refused = _refused(pools, slots, outcomes, holders, found)
-            _check(found.corrupt, tried, max_corrupt)
+            _check(found.corrupt, tried, how.max_corrupt)
             pending = []
             for row in refused:
-                slots[row] = _replacement(slots[row], dealt)
+                slots[row] = _replacement(slots[row], assignment)
                 pending += [row] if slots[row] is not None else []
         found.slots = [slot for slot in slots if slot is not None]
         shape = (view.size, view.size, 3)
@@ -95,14 +105,14 @@ def fill(
 
 
 def _decode(
-    pools: Sequence[Pool | None],
+    pools: Sequence[ImagePool | None],
     slots: Sequence[Slot | None],
     rows: Sequence[int],
     view: View,
     file: int,
     threads: int,
 ) -> Iterator[tuple[int, bytes | str]]:
-    """Each row with its content's digest, once its pixels are in the file, or with why it can't be decoded."""
+    """Each row, once its pixels are in the file, with the digest of its content; or with why it can't be decoded."""
 
     def work(row: int) -> tuple[int, bytes | str]:
         slot = slots[row]
@@ -115,7 +125,7 @@ def _decode(
                 f"{pool.root / pool.name(slot.position)} can't be read: {error.strerror}"
             ) from error
         try:
-            pixels = look(pool.decode(slot.position, content), view)
+            pixels = apply_view(pool.decode(slot.position, content), view)
         except OSError as error:
             if error.errno is not None:
                 raise
@@ -134,13 +144,13 @@ def _decode(
 
 
 def _refused(
-    pools: Sequence[Pool | None],
+    pools: Sequence[ImagePool | None],
     slots: Sequence[Slot | None],
     outcomes: dict[int, bytes | str],
     holders: dict[bytes, int],
-    found: Filled,
+    found: Decoded,
 ) -> list[int]:
-    """Rows that can't be kept; `holders` learns which split has which content, `found` the names."""
+    """Rows that can't be kept. Adds to `holders` which split has which content, and to `found` the names."""
     rank = {SPLITS.index(split): place for place, split in enumerate(ORDER)}
     refused = []
     for row in sorted(outcomes, key=lambda row: (rank[_there(slots[row]).split], row)):
@@ -166,10 +176,10 @@ def _there(slot: Slot | None) -> Slot:
     return slot
 
 
-def _replacement(slot: Slot | None, dealt: Deal) -> Slot | None:
+def _replacement(slot: Slot | None, assignment: Assignment) -> Slot | None:
     """The next image of the same class and pool, for the same split."""
     old = _there(slot)
-    spares = dealt.spares.get((old.pool, old.label), [])
+    spares = assignment.spares.get((old.pool, old.label), [])
     return Slot(old.pool, spares.pop(0), old.label, old.split) if spares else None
 
 
@@ -178,8 +188,8 @@ def _check(corrupt: Sequence[str], tried: int, allowed: float) -> None:
         more = f" and {len(corrupt) - _MOST_TOLD} more" if len(corrupt) > _MOST_TOLD else ""
         raise ObtransferError(
             f"{len(corrupt)} of {tried} images can't be decoded, {len(corrupt) / tried:.2%} where data.max_corrupt allows "
-            f"{allowed:.2%}: {', '.join(corrupt[:_MOST_TOLD])}{more} (the log says why). Restore or remove them, or raise "
-            "data.max_corrupt"
+            f"{allowed:.2%}: {', '.join(corrupt[:_MOST_TOLD])}{more}; the log has the reasons; restore or remove them, or "
+            "raise data.max_corrupt"
         )
 
 

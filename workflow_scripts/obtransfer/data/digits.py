@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from obtransfer.data.splits import SPLITS, TaskImages, checked_counts
-from obtransfer.data.view import RENDERED, look_at_all, parse_view
+from obtransfer.data.splits import SPLITS, BuiltInTask, TaskImages, checked_counts
+from obtransfer.data.view import RENDERED, apply_view_to_arrays, parse_view
 from obtransfer.errors import ObtransferError
 
-TASK = "handwritten"
+NAME = "handwritten"
 _ENLARGEMENT = 4  # 8 × 8 to 32 × 32
 
 
@@ -38,16 +38,16 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
     Raises:
         ObtransferError: another task, or more images than there are.
     """
-    if task != TASK:
+    if task != NAME:
         raise ObtransferError(
-            f"task {task!r} is not in the data set of handwritten digits: its one task is {TASK!r}"
+            f"task {task!r} is not in the data set of handwritten digits: its one task is {NAME!r}"
         )
     counts = checked_counts(images_per_class)
     pixels, digits = _unique_digits()
     available = int(np.bincount(digits).min())
     if sum(counts.values()) > available:
         raise ObtransferError(
-            f"{TASK}: {sum(counts.values())} images per class were asked for ({counts}), but the smallest class has "
+            f"{NAME}: {sum(counts.values())} images per class were asked for ({counts}), but the smallest class has "
             f"{available}: lower the counts of images per class for this task"
         )
     chosen, labels, split_of = [], [], []
@@ -62,7 +62,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
             labels += [digit] * counts[name]
             split_of += [split] * counts[name]
         start += counts[name]
-    images = look_at_all(_enlarge(pixels[np.concatenate(chosen)]), parse_view(view))
+    images = apply_view_to_arrays(_enlarge(pixels[np.concatenate(chosen)]), parse_view(view))
     return TaskImages(
         images, np.array(labels, dtype=np.int64), np.array(split_of, dtype=np.uint8), tuple("0123456789")
     )
@@ -77,7 +77,7 @@ def _unique_digits() -> tuple[np.ndarray, np.ndarray]:
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise ObtransferError(
-            f"the task {TASK!r} needs scikit-learn, which is not installed: pip install scikit-learn"
+            f"the task {NAME!r} needs scikit-learn, which is not installed: pip install scikit-learn"
         )
     path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():
@@ -101,3 +101,6 @@ def _enlarge(images: np.ndarray) -> np.ndarray:
     rows = grey[:, low, :] * (1 - part[:, None]) + grey[:, low + 1, :] * part[:, None]
     both = rows[:, :, low] * (1 - part) + rows[:, :, low + 1] * part
     return np.repeat(np.rint(both).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+TASK = {NAME: BuiltInTask(load, num_classes=10)}

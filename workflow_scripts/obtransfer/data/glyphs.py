@@ -10,11 +10,11 @@ import numpy as np
 
 from obtransfer.data.fonts import fonts_with, glyph_mask
 from obtransfer.data.rendering import Draws, Variation, draw, render
-from obtransfer.data.splits import SPLITS, TaskImages, checked_counts
-from obtransfer.data.view import RENDERED, look_at_all, parse_view
+from obtransfer.data.splits import SPLITS, BuiltInTask, TaskImages, checked_counts
+from obtransfer.data.view import RENDERED, apply_view_to_arrays, parse_view
 from obtransfer.errors import ObtransferError
 
-TASKS: Mapping[str, str] = {
+CHARACTERS: Mapping[str, str] = {
     "upper": "ABEGHKMRSW",
     "lower": "abdefghkqr",
     "digits": "0123456789",
@@ -28,7 +28,7 @@ TASKS: Mapping[str, str] = {
     "hebrew": "אבגהטלמעצש",
     "shapes": "■□▲△●○◆◇◐▣",
 }
-PRETRAINING_TASKS = tuple(name for name in TASKS if name not in ("hebrew", "shapes"))
+PRETRAINING_TASKS = tuple(name for name in CHARACTERS if name not in ("hebrew", "shapes"))
 
 # First word of an image's random stream: no stream of a task's split is ever a stream of pre-training.
 TASK_STREAM, PRETRAINING_STREAM = 0, 1
@@ -43,7 +43,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
     image, among those that contain the glyph.
 
     Args:
-        task: name in `TASKS`.
+        task: name in `CHARACTERS`.
         seed: non-negative.
         images_per_class: images per class of each split.
         view: of the backbone; renderings are made at 32 pixels, and resized where it asks for more.
@@ -54,22 +54,24 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
     Raises:
         ObtransferError: no such task, split or count.
     """
-    if task not in TASKS:
-        raise ObtransferError(f"task {task!r} is not one of the glyph tasks: choose among {', '.join(TASKS)}")
+    if task not in CHARACTERS:
+        raise ObtransferError(
+            f"task {task!r} is not one of the glyph tasks: choose among {', '.join(CHARACTERS)}"
+        )
     counts = checked_counts(images_per_class)
-    glyphs = TASKS[task]
+    glyphs = CHARACTERS[task]
     keys = [
         (split, label, index)
         for split, name in enumerate(SPLITS)
         for label in range(len(glyphs))
         for index in range(counts[name])
     ]
-    task_word = tuple(TASKS).index(task)
+    task_word = tuple(CHARACTERS).index(task)
     streams = [(TASK_STREAM, seed, task_word, *key) for key in keys]
     pixels = render_glyphs([glyphs[label] for _, label, _ in keys], streams, Variation())
     split_of, labels, _ = np.array(keys, dtype=np.int64).reshape(-1, 3).T
     classes = tuple(f"U+{ord(glyph):04X} {glyph}" for glyph in glyphs)
-    pixels = look_at_all(pixels, parse_view(view))
+    pixels = apply_view_to_arrays(pixels, parse_view(view))
     return TaskImages(pixels, np.ascontiguousarray(labels), split_of.astype(np.uint8), classes)
 
 
@@ -107,3 +109,6 @@ def _drawn_fonts(glyphs: Sequence[str], draws: Draws) -> list[str]:
 
 def _chunks(total: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, total, _CHUNK))
+
+
+TASK = {name: BuiltInTask(load, num_classes=len(characters)) for name, characters in CHARACTERS.items()}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from obtransfer.data.pool import Pool
+from obtransfer.data.pool import DatasetReader, ImagePool
 from obtransfer.errors import ObtransferError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -18,17 +17,17 @@ VALIDATION = ("val", "valid", "validation")
 TEST = "test"
 
 
-class ImageFolder:
-    """``root/class/image.jpg``, which is split by seed, or ``root/train/class/image.jpg`` and the same below val or test.
+class ImageFolder(DatasetReader):
+    """``root/class/image.jpg``, split by seed; or ``root/train/class/image.jpg`` and the same below val or test.
 
-    The trap: a class may be called train. The layout with splits is meant where ``root/train`` holds folders. Test images
-    come from test, else from val; where there are both, the images of val join those of train, from which all splits but
-    test are dealt. Files count by their ending, at any depth below their class's folder; hidden ones do not.
+    The trap: a class may be called train. A folder has the second layout where ``root/train`` holds folders. Test images
+    come from test, else from val; where there are both, the images of val join those of train, which all splits but test
+    come from. Images are recognised by their ending, at any depth below the folder of their class.
     """
 
-    def classes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    def classes(self, root: Path) -> tuple[str, ...]:
         """Names of the folders, sorted."""
-        train, _ = _parts(Path(settings["root"]))
+        train, _ = _parts(root)
         names = sorted({name for part in train for name in folders(part)})
         if not names:
             raise ObtransferError(
@@ -36,9 +35,9 @@ class ImageFolder:
             )
         return tuple(names)
 
-    def pools(self, settings: Mapping[str, Any], chosen: Sequence[int]) -> tuple[Pool, Pool | None]:
+    def pools(self, root: Path, chosen: Sequence[int]) -> tuple[ImagePool, ImagePool | None]:
         """Images below train (or the root), and below test or val."""
-        root, names = Path(settings["root"]), self.classes(settings)
+        names = self.classes(root)
         train, test = _parts(root)
         of_train = list_images(root, train, names, chosen)
         return of_train, list_images(root, [test], names, chosen) if test else None
@@ -50,7 +49,7 @@ def folders(path: Path) -> list[str]:
         return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
-def list_images(root: Path, parts: Sequence[Path], names: Sequence[str], chosen: Sequence[int]) -> Pool:
+def list_images(root: Path, parts: Sequence[Path], names: Sequence[str], chosen: Sequence[int]) -> ImagePool:
     """The images of the chosen classes in ``part/class`` for every part; a folder that is not there has none."""
     paths: list[str] = []
     labels: list[int] = []
@@ -60,7 +59,7 @@ def list_images(root: Path, parts: Sequence[Path], names: Sequence[str], chosen:
         )
         paths += found
         labels += [index] * len(found)
-    return Pool(paths, np.array(labels, dtype=np.int64), root)
+    return ImagePool(paths, np.array(labels, dtype=np.int64), root)
 
 
 def _images_below(folder: Path) -> list[str]:
@@ -88,4 +87,4 @@ def _parts(root: Path) -> tuple[list[Path], Path | None]:
     return [train], validation[0]
 
 
-IMAGE_FOLDER = ImageFolder()
+DATASET = ImageFolder()

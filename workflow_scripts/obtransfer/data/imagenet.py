@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from obtransfer.data.image_folder import folders, list_images
-from obtransfer.data.pool import Pool
+from obtransfer.data.pool import DatasetReader, ImagePool
 from obtransfer.errors import ObtransferError
 
 TRAIN, TEST = "train", "val"
 _MOST_TOLD = 10
 
 
-class ImageNet:
+class ImageNet(DatasetReader):
     """Train images from ``root/train/n…``, test images from ``root/val/n…``; only the wanted classes must be there."""
 
-    def classes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    num_classes = 1000
+
+    def classes(self, root: Path) -> tuple[str, ...]:
         """The thousand WordNet ids in the order of the class indices."""
         return wordnet_ids()
 
-    def pools(self, settings: Mapping[str, Any], chosen: Sequence[int]) -> tuple[Pool, Pool]:
-        """The images of the chosen classes; missing folders are told, all at once."""
-        root, names = Path(settings["root"]), self.classes(settings)
+    def pools(self, root: Path, chosen: Sequence[int]) -> tuple[ImagePool, ImagePool]:
+        """The images of the chosen classes; all missing folders are reported together."""
+        names = self.classes(root)
         _check_layout(root)
         lacking = [_lacking(root / part, names, chosen) for part in (TRAIN, TEST)]
         if any(lacking):
@@ -76,4 +77,4 @@ def _lacking(folder: Path, names: Sequence[str], chosen: Sequence[int]) -> str:
     return f"{folder.name}: {', '.join(lacking[:_MOST_TOLD])}{more}" if lacking else ""
 
 
-IMAGENET = ImageNet()
+DATASET = ImageNet()

@@ -1,36 +1,43 @@
-"""Tasks made of a data set on disk and a list of classes."""
+"""Tasks made of some classes of a data set on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from obtransfer.data.assign_splits import Count, deal
-from obtransfer.data.classes import choose_classes
-from obtransfer.data.decode import Filled, fill
-from obtransfer.data.pool import DataSet
+from obtransfer.config.settings import DatasetEntry
+from obtransfer.data.assign_splits import Count, assign_splits
+from obtransfer.data.classes import Classes, choose_classes
+from obtransfer.data.decode import Decoded, Decoding, decode_images
 from obtransfer.data.splits import TaskImages
 from obtransfer.data.view import parse_view
 from obtransfer.errors import ObtransferError
-from obtransfer.registry import resolve
+from obtransfer.registry import DATASETS
 from obtransfer.runtime.progress import bar
 
 
 def load(
-    task: str, *, seed: int, images_per_class: Mapping[str, Count], view: str, settings: Mapping[str, Any]
+    task: str,
+    dataset: DatasetEntry,
+    classes: Classes,
+    how: Decoding,
+    *,
+    seed: int,
+    images_per_class: Mapping[str, Count],
+    view: str,
 ) -> TaskImages:
     """Choose classes and images by seed, and decode them.
 
     Args:
         task: its name, for messages.
-        seed: of the images, and of the classes where these are drawn without a seed of their own.
-        images_per_class: of every split; "rest" as for `deal`.
+        dataset: kind and folder.
+        classes: of the data set, as for `choose_classes`.
+        how: threads, limits and a folder for the pixels.
+        seed: of the images, and of classes that are drawn without a seed of their own.
+        images_per_class: of every split; "rest" as for `assign_splits`.
         view: of the backbone.
-        settings: `images` (the registry's name of the data set's kind), `dataset` (its entry in the configuration),
-            `classes` (as for `choose_classes`; may be missing), `max_corrupt`, `threads`, `scratch`.
 
     Returns:
         Images ordered by split and class; the pixels are mapped from a file without a name. Notes: the names of images
@@ -40,42 +47,33 @@ def load(
         ObtransferError: something is missing, ambiguous or damaged; begins with the task's name.
     """
     try:
-        data_set: DataSet = resolve(settings["images"])
-        entry = with_root(settings["dataset"])
-        names = data_set.classes(entry)
-        chosen = choose_classes(settings.get("classes"), names, seed)
-        pools = data_set.pools(entry, chosen)
-        dealt = deal(pools, chosen, names, images_per_class, seed)
-        with bar(len(dealt.slots), "images") as progress:
-            found = fill(
-                pools,
-                dealt,
-                parse_view(view),
-                max_corrupt=settings["max_corrupt"],
-                threads=settings["threads"],
-                scratch=Path(settings["scratch"]),
-                progress=progress,
-            )
+        reader, root = DATASETS[dataset.kind], root_of(dataset)
+        names = reader.classes(root)
+        chosen = choose_classes(classes, names, seed)
+        pools = reader.pools(root, chosen)
+        assignment = assign_splits(pools, chosen, names, images_per_class, seed)
+        with bar(len(assignment.slots), "images") as progress:
+            found = decode_images(pools, assignment, parse_view(view), how, progress)
     except ObtransferError as error:
         raise ObtransferError(f"task {task}: {error}") from error
     return _images(found, tuple(names[index] for index in chosen))
 
 
-def with_root(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set's settings with an absolute root; relative ones begin at the working folder, ``~`` at home.
+def root_of(dataset: DatasetEntry) -> Path:
+    """The absolute folder of a data set; a relative one starts at the working folder.
 
     Raises:
         ObtransferError: there is no such folder, and nothing may be downloaded into it.
     """
-    root = Path(entry["root"]).expanduser().absolute()
-    if not root.is_dir() and not entry.get("download"):
+    root = Path(dataset.root).absolute()
+    if not root.is_dir() and not dataset.download:
         raise ObtransferError(
-            f"there is no folder {root}, the root of a data set of kind {entry['kind']}; correct its root under datasets"
+            f"there is no folder {root}, the root of a data set of kind {dataset.kind}; correct its root under datasets"
         )
-    return {**entry, "root": str(root)}
+    return root
 
 
-def _images(found: Filled, classes: tuple[str, ...]) -> TaskImages:
+def _images(found: Decoded, classes: tuple[str, ...]) -> TaskImages:
     labels = np.array([slot.label for slot in found.slots], dtype=np.int64)
     split = np.array([slot.split for slot in found.slots], dtype=np.uint8)
     notes = {"corrupt": sorted(found.corrupt), "repeated": sorted(found.repeated)}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 
 @dataclass(frozen=True)
-class Pool:
+class ImagePool:
     """Images that may go to the same splits.
 
     Attributes:
@@ -27,11 +27,11 @@ class Pool:
     root: Path = Path()
 
     def name(self, position: int) -> str:
-        """How an image is called in messages: without the root, which differs from machine to machine."""
+        """What messages call an image: its path below the root, since roots differ between machines."""
         return f"image {position}" if isinstance(self.images, np.ndarray) else self.images[position]
 
     def content(self, position: int) -> bytes:
-        """What makes the image the same as another one: the file's bytes, or the pixels.
+        """The file's bytes, or the pixels: images with the same content are the same.
 
         Raises:
             OSError: the file can't be read.
@@ -41,27 +41,48 @@ class Pool:
         return (self.root / self.images[position]).read_bytes()
 
     def decode(self, position: int, content: bytes) -> Image.Image:
-        """The image, from what `content` gave; it may still fail to load, as Pillow's do."""
+        """The image that `content` returned the bytes of. Pillow may still fail to load it."""
         if isinstance(self.images, np.ndarray):
             return Image.fromarray(self.images[position])
         return Image.open(io.BytesIO(content))
 
 
-class DataSet(Protocol):
-    """One kind of data set on disk. `settings`: the entry under `datasets` in the configuration, with an absolute root."""
+class DatasetReader(ABC):
+    """One kind of data set on disk. The file that declares it ends with ``DATASET = ...``, an instance.
 
-    def classes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    Attributes:
+        num_classes: where the kind fixes it.
+        downloads: whether `fetch` can bring what is missing.
+    """
+
+    num_classes: int | None = None
+    downloads: bool = False
+
+    @abstractmethod
+    def classes(self, root: Path) -> tuple[str, ...]:
         """Names of all classes; a class's place is its index.
+
+        Args:
+            root: the data set's folder, absolute.
 
         Raises:
             ObtransferError: the data set is not there.
         """
 
-    def pools(self, settings: Mapping[str, Any], chosen: Sequence[int]) -> tuple[Pool, Pool | None]:
+    @abstractmethod
+    def pools(self, root: Path, chosen: Sequence[int]) -> tuple[ImagePool, ImagePool | None]:
         """Images of the chosen classes that may be trained on, and the official test images, if there are any.
 
-        Both in an order that depends on the files' names only.
+        The order of both depends on the files' names only.
 
         Raises:
             ObtransferError: something is missing.
         """
+
+    def fetch(self, root: Path) -> None:
+        """Download into `root` what is not there yet; the kinds with `downloads` do.
+
+        Raises:
+            ObtransferError: the network failed, or the files have another checksum.
+        """
+        raise NotImplementedError(f"{type(self).__name__} downloads nothing")

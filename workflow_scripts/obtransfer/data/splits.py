@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class TaskImages:
         labels: int64 [N], index in `classes`.
         split: uint8 [N], index in `SPLITS`.
         classes: names of the classes.
-        notes: what else the artefact should say of itself.
+        notes: more that the artefact's metadata holds.
     """
 
     pixels: np.ndarray
@@ -28,6 +28,21 @@ class TaskImages:
     split: np.ndarray
     classes: tuple[str, ...]
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LoadTask(Protocol):
+    """Makes the images of a task that needs no files of the user."""
+
+    def __call__(self, task: str, *, seed: int, images_per_class: Mapping[str, int], view: str) -> TaskImages:
+        """Images that depend on the arguments only, as the backbones with this view see them."""
+
+
+@dataclass(frozen=True)
+class BuiltInTask:
+    """A task without a data set. The file that declares it ends with ``TASK = ...``."""
+
+    load: LoadTask
+    num_classes: int
 
 
 def checked_counts(images_per_class: Mapping[str, int]) -> dict[str, int]:

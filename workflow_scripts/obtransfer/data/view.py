@@ -18,7 +18,7 @@ _PATTERN = re.compile(r"([1-9][0-9]*)_crop([1-9][0-9]*)_(bilinear|bicubic|neares
 
 @dataclass(frozen=True)
 class View:
-    """`size`: of the square that is cut out of the centre; `short_side`: what the image is resized to before; pixels."""
+    """The short side is resized to `short_side` pixels, then a square of `size` pixels is cut out of the centre."""
 
     size: int
     short_side: int
@@ -39,13 +39,13 @@ def parse_view(text: str) -> View:
     found = _PATTERN.fullmatch(text)
     if found is None:
         raise ObtransferError(
-            f"{text!r} is no view of an image: needed SIZE_cropTHOUSANDTHS_INTERPOLATION, as 224_crop875_bicubic"
+            f"needed a view such as 224_crop875_bicubic (size, crop in thousandths, interpolation); got {text!r}"
         )
     size, crop = int(found[1]), int(found[2])
     return View(size, size * 1000 // crop, found[3])
 
 
-def look(image: Image.Image, view: View) -> np.ndarray:
+def apply_view(image: Image.Image, view: View) -> np.ndarray:
     """Resize the short side, then cut the centre out; what lies outside of a small image is black.
 
     Exactly what timm's `create_transform` of an evaluation does with an RGB image before it normalises (crop mode
@@ -70,12 +70,12 @@ def look(image: Image.Image, view: View) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + view.size, top + view.size)))
 
 
-def look_at_all(pixels: np.ndarray, view: View) -> np.ndarray:
-    """`look` for images [N, H, W, 3] in memory; the very same array where the view changes nothing."""
+def apply_view_to_arrays(pixels: np.ndarray, view: View) -> np.ndarray:
+    """`apply_view` for images [N, H, W, 3] in memory; the very same array where the view changes nothing."""
     side = pixels.shape[1]
     if pixels.shape[1:3] == (view.size, view.size) and view.short_side == side:
         return pixels
-    return np.stack([look(Image.fromarray(image), view) for image in pixels])
+    return np.stack([apply_view(Image.fromarray(image), view) for image in pixels])
 
 
 def _margin(length: int, size: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from obtransfer.artifacts import atomic_path
 from obtransfer.data.fonts import fonts_with
-from obtransfer.data.glyphs import PRETRAINING_STREAM, PRETRAINING_TASKS, TASKS, render_glyphs
+from obtransfer.data.glyphs import CHARACTERS, PRETRAINING_STREAM, PRETRAINING_TASKS, render_glyphs
 from obtransfer.data.rendering import Variation
 
 
@@ -31,7 +31,7 @@ class Pool:
 
 def identities() -> list[tuple[str, str, int]]:
     """(glyph, font, class) of everything pre-training sees; hebrew and shapes are not among them."""
-    glyphs = [glyph for task in PRETRAINING_TASKS for glyph in TASKS[task]]
+    glyphs = [glyph for task in PRETRAINING_TASKS for glyph in CHARACTERS[task]]
     return [(glyph, font, label) for label, glyph in enumerate(glyphs) for font in fonts_with(glyph)]
 
 
