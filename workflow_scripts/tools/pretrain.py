@@ -1,6 +1,6 @@
-"""Trains the small backbones that ship with the project, from nothing; writes weights and cards.
+"""Train the small backbones that ship with the project from scratch, and write weights and cards.
 
-Interrupt it at will: the same command goes on from the last saved state and ends at the same weights.
+It may be interrupted: the same command resumes from the last saved state and ends at the same weights.
 """
 
 import argparse
@@ -53,14 +53,14 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Trains what was asked for; returns the exit status."""
+    """Train the named backbones; return the exit status."""
     options = arguments(words)
     try:
         from obtransfer.pretrain.run import pretrain
 
         for name in options.names or RECIPES:
             started = time.monotonic()
-            card = pretrain(
+            accuracy = pretrain(
                 name,
                 output=options.output,
                 work=options.work,
@@ -69,7 +69,6 @@ def main(words: list[str] | None = None) -> int:
                 save_every=options.save_every,
                 evaluate_every=options.evaluate_every,
             )
-            accuracy = card["mean_ridge_accuracy_pretraining_tasks"]
             print(f"{name}: {accuracy:.1%} on the ten tasks, {time.monotonic() - started:.0f} s", flush=True)
     except ObtransferError as error:
         print(f"error: {error}", file=sys.stderr)

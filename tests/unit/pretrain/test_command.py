@@ -12,9 +12,9 @@ def test_without_names_it_trains_all(
 ) -> None:
     asked = []
 
-    def pretend(name: str, **options: object) -> dict[str, float]:
+    def pretend(name: str, **options: object) -> float:
         asked.append((name, options["output"], options["seed"]))
-        return {"mean_ridge_accuracy_pretraining_tasks": 0.987}
+        return 0.987
 
     monkeypatch.setattr(run, "pretrain", pretend)
     assert pretrain.main(["--seed", "4"]) == 0
@@ -24,4 +24,4 @@ def test_without_names_it_trains_all(
 
 def test_unknown_name_is_an_error_that_lists_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert pretrain.main(["miniresnet.simclr"]) == 1
-    assert "'miniresnet.simclr': choose among miniresnet.supervised" in capsys.readouterr().err
+    assert "'miniresnet.simclr'; choose among miniresnet.supervised" in capsys.readouterr().err

@@ -30,8 +30,8 @@ def test_file_card_and_registry_agree(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_shipped_weights_fit_their_architecture(name: str) -> None:
-    from obtransfer.pretrain.run import shipped
+    from obtransfer.pretrain.publish import published
 
-    model = shipped(FOLDER / f"{name}.safetensors")
+    model = published(FOLDER / f"{name}.safetensors")
     assert not model.training
     assert all(parameter.isfinite().all() for parameter in model.parameters())

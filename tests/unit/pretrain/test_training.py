@@ -1,7 +1,8 @@
-"""The training loop, the pool and the export, with tiny settings."""
+"""The training loop, the pool and the published files, with tiny settings."""
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from obtransfer.errors import ObtransferError
 from obtransfer.pretrain import pool as pools
 from obtransfer.pretrain import quality
 from obtransfer.pretrain.dino import Dino
-from obtransfer.pretrain.loop import learning_rate, train
+from obtransfer.pretrain.loop import Spent, learning_rate, train
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.mocov2 import MoCoV2
-from obtransfer.pretrain.pool import Pool, sample
-from obtransfer.pretrain.publish import export
+from obtransfer.pretrain.pool import GlyphPool, sample
+from obtransfer.pretrain.publish import publish
 from obtransfer.pretrain.recipes import METHODS, RECIPES, Recipe
 from obtransfer.pretrain.supervised import Supervised
 from torch import Tensor, nn
@@ -46,11 +47,11 @@ def _method(kind: str) -> Method:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Pool:
+def pool() -> GlyphPool:
     """Three classes, two of them in two fonts; every image is of one value that names it."""
     values = np.arange(5 * 6, dtype=np.uint8).reshape(5, 6, 1, 1, 1) * 8
     noise = np.random.default_rng(0).integers(0, 8, size=(5, 6, 32, 32, 3), dtype=np.uint8)
-    return Pool(values + noise, np.array([0, 0, 1, 2, 2]))
+    return GlyphPool(values + noise, np.array([0, 0, 1, 2, 2]))
 
 
 def _weights(method: Method) -> bytes:
@@ -58,33 +59,44 @@ def _weights(method: Method) -> bytes:
 
 
 @pytest.mark.parametrize("kind", METHODS)
-def test_training_learns_something_and_repeats_itself(kind: str, pool: Pool) -> None:
+def test_training_learns_something_and_repeats_itself(kind: str, pool: GlyphPool) -> None:
     first, second = _method(kind), _method(kind)
     before = _weights(first)
     spent = train(first, pool, RECIPE, seed=0)
     train(second, pool, RECIPE, seed=0)
     assert _weights(first) == _weights(second) != before
-    assert spent["steps"] == 6
-    assert spent["images"] == 6 * 8 * first.num_views
+    assert (spent.steps, spent.images) == (6, 6 * 8 * first.num_views)
+    assert spent.cpu_seconds > 0
     other = _method(kind)
     train(other, pool, RECIPE, seed=1)
     assert _weights(other) != _weights(first)
 
 
+def interrupt_after(steps: int) -> Callable[[int, float], None]:
+    def progress(done: int, loss: float) -> None:
+        if done == steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
 @pytest.mark.parametrize("kind", METHODS)
-def test_resumed_run_equals_an_uninterrupted_one_bit_by_bit(kind: str, pool: Pool, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one_bit_by_bit(
+    kind: str, pool: GlyphPool, tmp_path: Path
+) -> None:
     whole, interrupted, resumed = _method(kind), _method(kind), _method(kind)
     train(whole, pool, RECIPE, seed=0)
     state = tmp_path / "state.pt"
-    train(interrupted, pool, RECIPE, seed=0, state=state, save_every=2, stop_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, pool, RECIPE, seed=0, state=state, save_every=2, progress=interrupt_after(3))
     assert _weights(interrupted) != _weights(whole)
     steps: list[int] = []
     train(resumed, pool, RECIPE, seed=0, state=state, progress=lambda done, loss: steps.append(done))
-    assert steps == [4, 5, 6]
+    assert steps == [3, 4, 5, 6]
     assert _weights(resumed) == _weights(whole)
 
 
-def test_every_step_sees_other_images(pool: Pool) -> None:
+def test_every_step_sees_other_images(pool: GlyphPool) -> None:
     class Watching(Supervised):
         def loss(self, views: list[Tensor], labels: Tensor, generator: torch.Generator) -> Tensor:
             seen.append(views[0].numpy().tobytes())
@@ -95,18 +107,18 @@ def test_every_step_sees_other_images(pool: Pool) -> None:
     assert len(set(seen)) == RECIPE.steps
 
 
-def test_state_of_another_recipe_is_refused(pool: Pool, tmp_path: Path) -> None:
+def test_state_of_another_recipe_is_refused(pool: GlyphPool, tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
-    train(_method("supervised"), pool, RECIPE, seed=0, state=state, stop_at=1)
+    train(_method("supervised"), pool, RECIPE, seed=0, state=state)
     with pytest.raises(ObtransferError, match=r"other settings.*state.pt|state.pt.*other settings"):
         train(_method("supervised"), pool, replace(RECIPE, learning_rate=0.5), seed=0, state=state)
 
 
-def test_loss_that_is_not_finite_stops_the_training(pool: Pool) -> None:
+def test_loss_that_is_not_finite_stops_the_training(pool: GlyphPool) -> None:
     method = _method("supervised")
     with torch.no_grad():
         method.backbone.convolution.weight.fill_(float("nan"))
-    with pytest.raises(ObtransferError, match="loss of step 0 is nan"):
+    with pytest.raises(ObtransferError, match="got nan in step 0"):
         train(method, pool, RECIPE, seed=0)
 
 
@@ -118,7 +130,7 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[102] == pytest.approx(0.0)
 
 
-def test_sampled_views_are_different_renderings_of_one_identity(pool: Pool) -> None:
+def test_sampled_views_are_different_renderings_of_one_identity(pool: GlyphPool) -> None:
     views, labels = sample(
         pool, batch_size=400, num_views=3, by_class=False, generator=np.random.default_rng(0)
     )
@@ -132,7 +144,7 @@ def test_sampled_views_are_different_renderings_of_one_identity(pool: Pool) -> N
     assert len(np.unique(names[0])) == len(np.unique(names[2])) == 30
 
 
-def test_sampling_by_class_is_uniform_over_classes(pool: Pool) -> None:
+def test_sampling_by_class_is_uniform_over_classes(pool: GlyphPool) -> None:
     _, labels = sample(pool, batch_size=3000, num_views=1, by_class=True, generator=np.random.default_rng(0))
     counts = np.bincount(labels)
     assert counts.min() > 850
@@ -159,7 +171,7 @@ def test_every_recipe_names_a_known_method() -> None:
     assert len(RECIPES) == 6
 
 
-def test_export_writes_half_precision_and_a_card_of_the_written_file(
+def test_publishing_writes_half_precision_and_a_card_of_the_written_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from safetensors.numpy import load_file
@@ -171,23 +183,15 @@ def test_export_writes_half_precision_and_a_card_of_the_written_file(
         return dict.fromkeys(quality.glyphs.PRETRAINING_TASKS, 0.5) | {"hebrew": 1.0}
 
     monkeypatch.setattr("obtransfer.pretrain.publish.ridge_accuracies", accuracies)
-    card = export(
-        tmp_path,
-        "tiny.dino",
-        Tiny(),
-        RECIPE,
-        {"steps": 6, "cpu_seconds": 1.26},
-        seed=3,
-        load=lambda path: path.name,
-    )
+    monkeypatch.setattr("obtransfer.pretrain.publish.published", lambda path: path.name)
+    mean = publish(tmp_path, "tiny.dino", Tiny(), RECIPE, Spent(6, 96, 1.26), seed=3)
     assert measured == ["tiny.dino.safetensors"]
     path = tmp_path / "tiny.dino.safetensors"
     tensors = load_file(path)
     assert tensors["convolution.weight"].dtype == np.float16
     assert tensors["norm.num_batches_tracked"].dtype == np.int64
+    card = json.loads((tmp_path / "tiny.dino.json").read_text(encoding="utf-8"))
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert card["mean_ridge_accuracy_pretraining_tasks"] == 0.5
+    assert card["mean_ridge_accuracy_pretraining_tasks"] == mean == 0.5
+    assert card["spent"] == {"steps": 6, "images": 96, "cpu_seconds": 1.3}
     assert card["recipe"]["seed"] == 3
-    assert json.loads((tmp_path / "tiny.dino.json").read_text(encoding="utf-8")) == json.loads(
-        json.dumps(card)
-    )

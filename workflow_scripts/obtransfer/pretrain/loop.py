@@ -1,10 +1,11 @@
-"""The one training loop of all pre-training methods: resumable, the same result whether interrupted or not."""
+"""The training loop of all pre-training methods. An interrupted and resumed run gives the result of an uninterrupted one."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,33 @@ from obtransfer.errors import ObtransferError
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.pretrain.method import Method
 from obtransfer.pretrain.muon import Muon
-from obtransfer.pretrain.pool import Pool, sample
+from obtransfer.pretrain.pool import GlyphPool, sample
 from obtransfer.pretrain.recipes import Recipe
 
 PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.32, 0.32, 0.32), (0.22, 0.22, 0.22))
 """Mean and standard deviation are those of the glyph images, rounded."""
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a training took: optimiser steps, renderings that went through a network, and processor time."""
+
+    steps: int
+    images: int
+    cpu_seconds: float
+
+
 def train(
     method: Method,
-    pool: Pool,
+    pool: GlyphPool,
     recipe: Recipe,
     *,
     seed: int,
     state: Path | None = None,
     save_every: int = 500,
-    stop_at: int | None = None,
-    progress: Callable[[int, float], None] | None = None,
-) -> dict[str, Any]:
-    """Trains `method` in place.
+    progress: Callable[[int, float], None] = lambda done, loss: None,
+) -> Spent:
+    """Train `method` in place.
 
     Every step draws from its own random stream (seed, step), so a resumed run equals an uninterrupted one.
 
@@ -45,13 +54,9 @@ def train(
         pool: the images.
         recipe: settings.
         seed: non-negative.
-        state: file that training goes on from if it is there, and is saved to; None keeps nothing.
+        state: a file that the training resumes from if it exists, and is saved to; None saves nothing.
         save_every: steps between two saves.
-        stop_at: stop (and save) before this step, as an interruption would.
         progress: called after every step with the number of steps done and the loss.
-
-    Returns:
-        {"steps", "images", "cpu_seconds"} so far; images counts every rendering that went through a network.
 
     Raises:
         ObtransferError: the loss is not finite, or `state` belongs to another recipe or seed.
@@ -60,20 +65,17 @@ def train(
     identity = repr((recipe, seed))
     done, seconds = _restore(state, method, optimisers, identity)
     method.train()
-    last = min(recipe.steps, stop_at if stop_at is not None else recipe.steps)
     started = time.process_time()
-    for step in range(done, last):
+    for step in range(done, recipe.steps):
         loss = _step(method, optimisers, pool, recipe, seed, step)
         finished = step + 1
-        if state is not None and (finished % save_every == 0 or finished == last):
+        if state is not None and (finished % save_every == 0 or finished == recipe.steps):
             _save(state, method, optimisers, identity, finished, seconds + time.process_time() - started)
-        if progress is not None:
-            paused = time.process_time()
-            progress(finished, loss)
-            started += time.process_time() - paused  # what the caller does in between is not training
+        paused = time.process_time()
+        progress(finished, loss)
+        started += time.process_time() - paused  # the caller's work is not training
     seconds += time.process_time() - started
-    images = last * recipe.batch_size * method.num_views
-    return {"steps": last, "images": images, "cpu_seconds": seconds}
+    return Spent(recipe.steps, recipe.steps * recipe.batch_size * method.num_views, seconds)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -87,7 +89,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 def _step(
     method: Method,
     optimisers: Sequence[torch.optim.Optimizer],
-    pool: Pool,
+    pool: GlyphPool,
     recipe: Recipe,
     seed: int,
     step: int,
@@ -101,14 +103,16 @@ def _step(
         generator=generator,
     )
     batches = [to_batch(view, PREPROCESSING).to(memory_format=torch.channels_last) for view in views]
-    chance = torch.Generator().manual_seed(int(generator.integers(2**63)))
+    augmentation = torch.Generator().manual_seed(int(generator.integers(2**63)))
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step)
-    loss = method.loss(batches, torch.from_numpy(labels), chance)
+    loss = method.loss(batches, torch.from_numpy(labels), augmentation)
     if not math.isfinite(loss.item()):
-        raise ObtransferError(f"the loss of step {step} is {loss.item()}: lower the recipe's learning rate")
+        raise ObtransferError(
+            f"the loss must be finite; got {loss.item()} in step {step}; lower the recipe's learning rate"
+        )
     loss.backward()
     if recipe.gradient_clip > 0:
         torch.nn.utils.clip_grad_norm_(method.trained_parameters(), recipe.gradient_clip)
@@ -153,14 +157,14 @@ def _save(
 def _restore(
     path: Path | None, method: Method, optimisers: Sequence[torch.optim.Optimizer], identity: str
 ) -> tuple[int, float]:
-    """Loads the state if there is one; returns the steps done and the seconds they took."""
+    """Load the state if there is one; return the steps done and the seconds they took."""
     if path is None or not path.is_file():
         return 0, 0.0
     content = torch.load(path, weights_only=True)
     if content["identity"] != identity:
         raise ObtransferError(
-            f"{path} was saved by a training with other settings: remove it to start anew, or restore the settings.\n"
-            f"  saved: {content['identity']}\n  asked: {identity}"
+            f"{path} must be of a training with the same settings; got other settings; remove it to start anew, or restore "
+            f"the settings\n  saved: {content['identity']}\n  asked: {identity}"
         )
     method.load_state_dict(content["method"])
     for optimiser, saved in zip(optimisers, content["optimisers"], strict=True):

@@ -1,10 +1,9 @@
-"""The images that pre-training draws from: many renderings of every glyph in every font that contains it."""
+"""The images of pre-training: many renderings of every glyph in every font that contains it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from obtransfer.artifacts import atomic_path
 from obtransfer.data.fonts import fonts_with
 from obtransfer.data.glyphs import CHARACTERS, PRETRAINING_STREAM, PRETRAINING_TASKS, render_glyphs
 from obtransfer.data.rendering import Variation
+from obtransfer.runtime.progress import bar
 
 
 @dataclass(frozen=True)
-class Pool:
+class GlyphPool:
     """Renderings of I identities (a glyph in a font), R each.
 
     Attributes:
@@ -30,50 +30,46 @@ class Pool:
 
 
 def identities() -> list[tuple[str, str, int]]:
-    """(glyph, font, class) of everything pre-training sees; hebrew and shapes are not among them."""
+    """(glyph, font, class) of everything that pre-training sees; hebrew and shapes are held out."""
     glyphs = [glyph for task in PRETRAINING_TASKS for glyph in CHARACTERS[task]]
     return [(glyph, font, label) for label, glyph in enumerate(glyphs) for font in fonts_with(glyph)]
 
 
-def make_pool(
-    folder: Path, *, seed: int, renderings: int, progress: Callable[[int, int], None] | None = None
-) -> Pool:
-    """Renders the pool into a file under `folder`, or maps the file when it is there.
+def make_pool(folder: Path, *, seed: int, renderings: int) -> GlyphPool:
+    """Render the pool into a file under `folder`, or map the file if it exists.
 
-    Its random streams, (1, seed, identity, rendering), are never those of a task's splits, which start with 0.
+    The random streams, (1, seed, identity, rendering), differ from those of a task's splits, which start with 0.
     About 4 000 images per CPU-second; 3 kB of disk each.
 
     Args:
-        folder: where the file goes; its name says what is in it.
+        folder: where the file goes; its name is a digest of its content.
         seed: non-negative.
         renderings: images per identity.
-        progress: called with (done, all) identities.
     """
     members = identities()
     labels = np.array([label for _, _, label in members], dtype=np.int64)
     content = json.dumps([seed, renderings, members, asdict(Variation())])
     path = folder / f"pool-{hashlib.sha256(content.encode()).hexdigest()[:12]}.npy"
     if not path.is_file():
-        with atomic_path(path) as partial:
+        with atomic_path(path) as partial, bar(len(members), "images") as show:
             shape = (len(members), renderings, 32, 32, 3)
             pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
             for i, (glyph, font, _) in enumerate(members):
                 streams = [(PRETRAINING_STREAM, seed, i, j) for j in range(renderings)]
                 pixels[i] = render_glyphs([glyph] * renderings, streams, Variation(), [font] * renderings)
-                if progress is not None:
-                    progress(i + 1, len(members))
+                show(i + 1)
             pixels.flush()
             del pixels
-    return Pool(np.load(path, mmap_mode="r"), labels)
+    return GlyphPool(np.load(path, mmap_mode="r"), labels)
 
 
 def sample(
-    pool: Pool, *, batch_size: int, num_views: int, by_class: bool, generator: np.random.Generator
+    pool: GlyphPool, *, batch_size: int, num_views: int, by_class: bool, generator: np.random.Generator
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Draws identities, and `num_views` different renderings of each.
+    """Draw identities, and `num_views` different renderings of each.
 
     Args:
-        pool: what is drawn from.
+        pool: the renderings.
         batch_size: B identities, with replacement.
         num_views: renderings of each.
         by_class: classes are drawn uniformly, then an identity of the class; otherwise identities uniformly.

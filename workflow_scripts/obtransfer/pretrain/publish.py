@@ -1,19 +1,22 @@
-"""What ships: fp16 weights and a card that says how they were made and how good they are."""
+"""The files that ship: fp16 weights, and a card that says how they were made and how good they are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from obtransfer.artifacts import atomic_path
-from obtransfer.pretrain.loop import PREPROCESSING
+from obtransfer.models.build import build
+from obtransfer.models.formats.mini import convert
+from obtransfer.models.load import load_strictly
+from obtransfer.pretrain.loop import PREPROCESSING, Spent
 from obtransfer.pretrain.quality import IMAGES_PER_CLASS, pretraining_mean, ridge_accuracies
 from obtransfer.pretrain.recipes import Recipe
 
@@ -32,23 +35,16 @@ OPTIMISERS = {
 }
 
 
-def export(
-    folder: Path,
-    name: str,
-    backbone: nn.Module,
-    recipe: Recipe,
-    spent: Mapping[str, Any],
-    *,
-    seed: int,
-    load: Callable[[Path], nn.Module],
-) -> dict[str, Any]:
-    """Writes `<name>.safetensors` and `<name>.json`; returns the card.
+def publish(
+    folder: Path, name: str, backbone: nn.Module, recipe: Recipe, spent: Spent, *, seed: int
+) -> float:
+    """Write `<name>.safetensors` and `<name>.json`.
 
-    The accuracies are those of the written file, read back by `load(path)`, not of the weights in memory.
+    The accuracies are those of the written file, read back, not of the weights in memory.
+
+    Returns:
+        The mean ridge accuracy on the ten tasks of pre-training, in [0, 1].
     """
-    import torch
-    from safetensors.torch import save_file
-
     path = folder / f"{name}.safetensors"
     state = {
         key: (value.to(torch.float16) if value.is_floating_point() else value).contiguous()
@@ -57,8 +53,8 @@ def export(
     with atomic_path(path) as partial:
         save_file(state, partial, metadata={"format": "pt"})
         partial.chmod(0o644)
-    accuracies = ridge_accuracies(load(path), PREPROCESSING)
-    architecture, method = name.split(".")
+    accuracies = ridge_accuracies(published(path), PREPROCESSING)
+    mean, (architecture, method) = pretraining_mean(accuracies), name.split(".")
     card = {
         "name": name,
         "architecture": architecture,
@@ -72,12 +68,19 @@ def export(
         "views": VIEWS if method != "supervised" else "one rendering",
         "versions": {package: version(package) for package in ("torch", "timm", "numpy", "matplotlib")},
         "recipe": asdict(recipe) | {"seed": seed, "optimiser": OPTIMISERS[recipe.muon]},
-        "spent": {key: round(value, 1) for key, value in spent.items()},
+        "spent": {key: round(value, 1) for key, value in asdict(spent).items()},
         "ridge_accuracy": {key: round(value, 4) for key, value in accuracies.items()},
-        "mean_ridge_accuracy_pretraining_tasks": round(pretraining_mean(accuracies), 4),
+        "mean_ridge_accuracy_pretraining_tasks": round(mean, 4),
         "ridge_images": HELD_OUT,
         "ridge_images_per_class": IMAGES_PER_CLASS,
     }
     with atomic_path(folder / f"{name}.json") as partial:
         partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return card
+    return mean
+
+
+def published(path: Path) -> nn.Module:
+    """The network of a written file, in evaluation mode."""
+    model = build(path.name.split(".")[0])
+    load_strictly(model, convert(load_file(path)), str(path))
+    return model

@@ -42,7 +42,9 @@ def pretraining_mean(accuracies: Mapping[str, float]) -> float:
 def _tasks(seed: int) -> dict[str, TaskImages]:
     from obtransfer.data import digits
 
-    tasks = {name: glyphs.load(name, seed=seed, images_per_class=IMAGES_PER_CLASS) for name in glyphs.CHARACTERS}
+    tasks = {
+        name: glyphs.load(name, seed=seed, images_per_class=IMAGES_PER_CLASS) for name in glyphs.CHARACTERS
+    }
     return tasks | {"handwritten": digits.load("handwritten", seed=seed, images_per_class=IMAGES_PER_CLASS)}
 
 
