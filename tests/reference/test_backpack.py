@@ -29,9 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import one_thread
 from exact_definitions import assert_equal, prunable
-from obtransfer.curvature.compute import compute_curvature
 from plain_networks import NUM_FEATURES, GroupedCNN, PlainCNN, PlainMLP, with_head
-from tiny_models import NUM_CLASSES, TinyViT, make, make_examples, make_head
+from tiny_models import NUM_CLASSES, TinyViT, make, make_examples, make_head, statistic
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs and PyTorch's
 COUNT, RUNS, SAMPLES = 4, 25, 20
@@ -62,8 +61,8 @@ class Both:
 
     def ours(self, estimator: str, loss: str, **more: Any) -> dict[str, Tensor]:
         batches = [(self.images, self.labels)]
-        return compute_curvature(
-            self.model, *self.head, batches, estimator=estimator, loss=loss, structure="diagonal", **more
+        return statistic(
+            self.model, self.head, batches, estimator=estimator, loss=loss, structure="diagonal", **more
         )
 
     def theirs(self, loss: str, extension: Any) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from obtransfer.criteria.kfac_obs import kfac_obs
 from obtransfer.criteria.obd import obd
 from obtransfer.criteria.obs import obs
-from obtransfer.curvature.compute import compute_curvature
+from obtransfer.curvature import compute_statistic
 from obtransfer.masks.topk import keep_mask
 from obtransfer.masks.update import joint_update
 from scipy.optimize import minimize
@@ -166,17 +166,8 @@ class LinearProblem:
         return float((self.x @ weight.T - self.y).square().sum(dim=1).mean() / 2)
 
     def statistic(self, structure: str) -> dict[str, Array]:
-        """By the code under test, with the identity for a head."""
-        classes = len(self.layer.weight)
-        found = compute_curvature(
-            self.layer,
-            torch.eye(classes).double(),
-            torch.zeros(classes).double(),
-            [(self.x, self.labels)],
-            estimator="ggn",
-            structure=structure,
-            block_size="row" if structure == "block" else 1,
-        )
+        """By the code under test; the layer's outputs are the logits."""
+        found = compute_statistic(self.layer, None, [(self.x, self.labels)], "ggn", structure)
         return {name: value.numpy() for name, value in found.items()}
 
 
@@ -184,7 +175,7 @@ def test_scores_of_a_linear_layer_are_what_training_it_again_cannot_win_back() -
     problem = LinearProblem(inputs=6, classes=3, examples=40)
     full = problem.layer.weight.detach()
     alone = obd(problem.weights, problem.statistic("diagonal"), damping=0).scores["weight"]
-    with_help = obs(problem.weights, problem.statistic("block"), damping=0).scores["weight"]
+    with_help = obs(problem.weights, problem.statistic("blockrow"), damping=0).scores["weight"]
     by_factors = kfac_obs(problem.weights, problem.statistic("kfac"), damping=0).scores["weight"]
     for index in np.ndindex(*full.shape):
         mask = torch.ones_like(full, dtype=torch.bool)
@@ -199,6 +190,6 @@ def test_scores_of_a_linear_layer_are_what_training_it_again_cannot_win_back() -
 def test_joint_update_of_a_linear_layer_is_training_it_again(seed: int) -> None:
     problem = LinearProblem(inputs=6, classes=3, examples=40)
     keep = np.random.default_rng(seed).random((3, 6)) < 0.5
-    updated = joint_update(problem.weights, {"weight": keep}, problem.statistic("block"), {"weight": 0.0})
+    updated = joint_update(problem.weights, {"weight": keep}, problem.statistic("blockrow"), {"weight": 0.0})
     trained = problem.fit(torch.from_numpy(keep)).numpy()
     np.testing.assert_allclose(updated["weight"], trained, rtol=1e-6, atol=1e-9)

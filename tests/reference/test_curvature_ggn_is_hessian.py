@@ -12,8 +12,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import blocks_of, one_thread, relative_error
-from obtransfer.curvature.compute import compute_curvature
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 
 
 def exact_hessian(
@@ -45,8 +44,8 @@ def test_ggn_blocks_and_diagonal(kind: type[nn.Module]) -> None:
     ):  # the only one with second derivatives
         exact = exact_hessian(model, head, images)
     for structure in ("diagonal", "block"):
-        computed = compute_curvature(
-            model, *head, [(images, labels)], estimator="ggn", structure=structure, block_size=9
+        computed = statistic(
+            model, head, [(images, labels)], estimator="ggn", structure=structure, block_size=9
         )
         assert list(computed) == list(exact)
         for name, layers in exact.items():

@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import full_matrix
 from exact_definitions import assert_equal, gradients_of, observe, prunable, vectors_of
-from obtransfer.curvature.compute import compute_curvature
-from tiny_models import make, make_examples, make_head
+from tiny_models import make, make_examples, make_head, statistic
 
 OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda outputs: outputs,
@@ -48,7 +47,7 @@ class InPlace(nn.Module):
 def test_every_layer_is_seen(operation: str, shape: tuple[int, ...]) -> None:
     model, head = make(lambda: InPlace(operation)), make_head(3)
     images, labels = make_examples(shape, 2)
-    computed = compute_curvature(model, *head, [(images, labels)], estimator="ggn", structure="diagonal")
+    computed = statistic(model, head, [(images, labels)], estimator="ggn", structure="diagonal")
     seen = observe(model, head, images, vectors_of(labels, "squared_error", "ggn"))
     for name in prunable(model):
         exact = full_matrix(gradients_of(seen[name])).diagonal().reshape(3, 3)

@@ -17,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import blocks_of, one_thread
 from exact_definitions import assert_equal, prunable
-from obtransfer.curvature.compute import compute_curvature
-from tiny_models import make, make_examples, make_head
+from tiny_models import make, make_examples, make_head, statistic
 
 
 class PiecewiseLinear(nn.Module):
@@ -57,8 +56,8 @@ def test_every_layer_s_block_of_the_hessian(loss: str) -> None:
             return nn.functional.cross_entropy(logits, labels)
         return (logits - nn.functional.one_hot(labels, 3)).square().sum(dim=1).mean() / 2
 
-    computed = compute_curvature(
-        model, *head, [(images, labels)], estimator="ggn", loss=loss, structure="block", block_size=10
+    computed = statistic(
+        model, head, [(images, labels)], estimator="ggn", loss=loss, structure="block", block_size=10
     )
     for name in prunable(model):
         weight = model.get_parameter(name).detach()

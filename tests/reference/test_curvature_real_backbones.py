@@ -22,8 +22,7 @@ from exact_definitions import (
     prunable,
     vectors_of,
 )
-from obtransfer.curvature.compute import compute_curvature
-from tiny_models import make_examples, make_head
+from tiny_models import make_examples, make_head, statistic
 
 BLOCK = 48
 
@@ -46,9 +45,9 @@ def test_all_structures(architecture: str, estimator: str, loss: str) -> None:
     head = make_head(model.eval()(images).shape[1])
     exact = observe(model, head, images, vectors_of(labels, loss, estimator))
     diagonal, blocks, factors = (
-        compute_curvature(
+        statistic(
             model,
-            *head,
+            head,
             [(images, labels)],
             estimator=estimator,
             structure=structure,

@@ -13,9 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import blocks_of, one_thread
 from exact_definitions import assert_equal, prunable
-from obtransfer.curvature.compute import compute_curvature
 from plain_networks import NETWORKS, NUM_FEATURES
-from tiny_models import make, make_examples, make_head
+from tiny_models import make, make_examples, make_head, statistic
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,9 +51,9 @@ def test_diagonal_and_blocks(network: str) -> None:
     exact = exact_ggn(model, head, images)
     batches = [(images[:3], labels[:3]), (images[3:], labels[3:])]
     diagonal, blocks, rows = (
-        compute_curvature(
+        statistic(
             model,
-            *head,
+            head,
             batches,
             estimator="ggn",
             loss="cross_entropy",
@@ -76,8 +75,8 @@ def test_confident_predictions_keep_their_digits() -> None:
     images, labels = make_examples((6,), 3)
     head = (torch.zeros(3, NUM_FEATURES).double(), torch.tensor([30.0, 0.0, -1.0]).double())
     head[0][0] = 1e-2
-    computed = compute_curvature(
-        model, *head, [(images, labels)], estimator="ggn", loss="cross_entropy", structure="diagonal"
+    computed = statistic(
+        model, head, [(images, labels)], estimator="ggn", loss="cross_entropy", structure="diagonal"
     )
     for name, matrix in exact_ggn(model, head, images).items():
         assert 0 < matrix.diagonal().max() < 1e-15

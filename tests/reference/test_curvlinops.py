@@ -29,9 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import blocks_of, one_thread
 from exact_definitions import assert_equal, prunable
-from obtransfer.curvature.compute import compute_curvature
 from plain_networks import NETWORKS, NUM_FEATURES, GroupedCNN, PlainCNN, PlainMLP, with_head
-from tiny_models import NUM_CLASSES, TinyViT, make, make_examples, make_head
+from tiny_models import NUM_CLASSES, TinyViT, make, make_examples, make_head, statistic
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs and PyTorch's
 COUNT, BLOCK = 5, 7
@@ -61,8 +60,8 @@ class Both:
 
     def ours(self, estimator: str, loss: str, structure: str, **more: Any) -> dict[str, Tensor]:
         batches = [(self.images, self.labels)]
-        return compute_curvature(
-            self.model, *self.head, batches, estimator=estimator, loss=loss, structure=structure, **more
+        return statistic(
+            self.model, self.head, batches, estimator=estimator, loss=loss, structure=structure, **more
         )
 
     def theirs(self, operator: str, loss: str, reduction: str, **more: Any) -> Any:
@@ -127,7 +126,7 @@ def test_kfac(kind: type[nn.Module], loss: str, reduction: str, estimator: str) 
 @one_thread()
 def test_ekfac(kind: type[nn.Module], loss: str, reduction: str, estimator: str) -> None:
     both, constant = Both(kind), CONSTANTS[loss, reduction, estimator]
-    ours = both.ours(estimator, loss, "ekfac", factors=both.ours(estimator, loss, "kfac"))
+    ours = both.ours(estimator, loss, "ekfac", prior=both.ours(estimator, loss, "kfac"))
     operator = both.theirs("EKFACLinearOperator", loss, reduction, fisher_type=FISHERS[estimator])
     for name, matrix in both.matrices(operator).items():
         basis = torch.kron(ours[f"{name}:output_basis"][0], ours[f"{name}:input_basis"][0])

@@ -26,9 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from exact_curvature import blocks_of, one_thread
 from exact_definitions import assert_equal, prunable
-from obtransfer.curvature.compute import compute_curvature
 from plain_networks import NUM_FEATURES, PlainCNN, PlainMLP, with_head
-from tiny_models import NUM_CLASSES, make, make_examples, make_head
+from tiny_models import NUM_CLASSES, make, make_examples, make_head, statistic
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # theirs and PyTorch's
 COUNT, BLOCK = 4, 7
@@ -58,8 +57,8 @@ class Both:
 
     def ours(self, estimator: str, loss: str, structure: str, **more: Any) -> dict[str, Tensor]:
         batches = [(self.images, self.labels)]
-        return compute_curvature(
-            self.model, *self.head, batches, estimator=estimator, loss=loss, structure=structure, **more
+        return statistic(
+            self.model, self.head, batches, estimator=estimator, loss=loss, structure=structure, **more
         )
 
     def theirs(self, estimator: str, loss: str, representation: str) -> Any:

@@ -27,10 +27,9 @@ from exact_definitions import (
     vectors_of,
 )
 from obtransfer import registry
-from obtransfer.curvature.compute import compute_curvature
-from obtransfer.curvature.structures import block, diagonal
 from obtransfer.registry import resolve
 from random_networks import Case, cut_cases
+from tiny_models import numbered, statistic
 from torch import Tensor
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Using padding='same'")]
@@ -41,22 +40,24 @@ SETTINGS = settings(max_examples=50, derandomize=True, deadline=None, database=N
 def in_parts(floats_at_once: int) -> Iterator[None]:
     """Cut layers as if memory held no more: their size in real networks, many times their size here."""
     with ExitStack() as stack:
-        for module in (diagonal, block):
+        for module in (diagonal_kernel, block_kernel):
             stack.enter_context(mock.patch.object(module, "FLOATS_AT_ONCE", floats_at_once))
         yield
 
 
-def check(case: Case, block_size: int, floats_at_once: int, vectors: Vectors, **asked: object) -> None:
-    """Every structure is what it should be of the full matrix of every layer."""
+def check(
+    case: Case, block_size: int, floats_at_once: int, vectors: Vectors, first: int = 0, **asked: object
+) -> None:
+    """Every structure is what it should be of the full matrix of every layer, for examples counted from `first`."""
 
     def compute(structure: str, size: int | str, names: list[str]) -> dict[str, Tensor]:
-        found = compute_curvature(
+        found = statistic(
             case.model,
-            *case.head,
-            [(case.images, case.labels)],
+            case.head,
+            list(numbered([(case.images, case.labels)], first)),
             structure=structure,
             block_size=size,
-            parameters=names,
+            parameters=tuple(names),
             **asked,
         )
         assert list(found) == names
@@ -100,7 +101,7 @@ def test_the_monte_carlo_one_given_its_draws(loss: str) -> None:
             sample = resolve(registry.LOSSES[loss]).sample(logits[None], num_samples, seed, index)
             return sample[:, 0] / num_samples**0.5
 
-        asked = {"num_samples": num_samples, "seed": seed, "first_index": first}
+        asked = {"num_samples": num_samples, "seed": seed, "first": first}
         check(*drawn, vectors, estimator="mc_fisher", loss=loss, **asked)
 
     equal()

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import tiny_models
 from exact_curvature import one_thread
 from exact_definitions import LOSSES, assert_equal, prunable
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.curvature.merge import merge
 from obtransfer.curvature.plan import plan
+from obtransfer.registry import STRUCTURES
 from random_networks import Case, cases
+from tiny_models import numbered, statistic
 from torch import Tensor
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Using padding='same'")]
@@ -32,23 +34,23 @@ Question = tuple[Case, dict[str, Any]]
 
 @st.composite
 def questions(draw: st.DrawFn, estimator: str, structure: str, max_examples: int = 4) -> Question:
-    """Of what to compute what: the second as arguments of compute_curvature."""
+    """Of what to compute what: the second as arguments of `statistic`."""
     case = draw(cases(max_examples))
     sizes = st.just("row") | st.integers(1, max(case.sizes().values()))
-    return case, {
+    asked = {
         "estimator": estimator,
         "structure": structure,
         "loss": draw(st.sampled_from(sorted(LOSSES))),
         "block_size": draw(sizes) if structure == "block" else 1,
-        "num_samples": draw(st.integers(1, 2)),
         "seed": draw(st.integers(0, 10)),
     }
+    return case, asked | ({"num_samples": draw(st.integers(1, 2))} if estimator == "mc_fisher" else {})
 
 
-def layers(case: Case, request: Mapping[str, Any]) -> list[str]:
+def layers(case: Case, request: Mapping[str, Any]) -> tuple[str, ...]:
     """All but those with fewer weights than a block, which would be refused."""
     size = 1 if request["block_size"] == "row" else request["block_size"]
-    return [name for name, weights in case.sizes().items() if weights >= size]
+    return tuple(name for name, weights in case.sizes().items() if weights >= size)
 
 
 def compute(
@@ -56,7 +58,7 @@ def compute(
 ) -> dict[str, Tensor]:
     """By default of all examples in one batch, and of all layers."""
     arguments = {"parameters": layers(case, request)} | dict(request) | more
-    return compute_curvature(case.model, *case.head, batches or [(case.images, case.labels)], **arguments)
+    return statistic(case.model, case.head, batches or [(case.images, case.labels)], **arguments)
 
 
 def assert_same(computed: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -93,14 +95,17 @@ def test_groups_of_layers(estimator: str, structure: str) -> None:
     def equal(question: Question) -> None:
         case, request = question
         names = layers(case, request)
-        arguments = (case.model, request["structure"], request["block_size"], torch.float64, names)
-        limit = max(plan(*arguments, None).bytes_by_layer.values())
-        planned = plan(*arguments, limit)
-        assert [name for group in planned.groups for name in group] == names
+        asked = tiny_models.request(**request, parameters=names, dtype=torch.float64)
+        limit = max(plan(case.model, asked).bytes_by_layer.values())
+        planned = plan(case.model, asked, limit)
+        assert sum(planned.groups, ()) == names
         assert all(sum(planned.bytes_by_layer[name] for name in group) <= limit for group in planned.groups)
         expected = compute(case, request)
         assert sum(planned.bytes_by_layer.values()) == sum(v.numel() * v.itemsize for v in expected.values())
-        assert_same(compute(case, request, memory_limit=limit), expected)
+        found: dict[str, Tensor] = {}
+        for group in planned.groups:
+            found |= compute(case, request, parameters=group)
+        assert_same(found, expected)
 
     equal()
 
@@ -114,7 +119,7 @@ def test_a_choice_of_layers(estimator: str, structure: str) -> None:
         case, request = question
         chosen = data.draw(st.lists(st.sampled_from(layers(case, request)), min_size=1, unique=True))
         expected = {n: v for n, v in compute(case, request).items() if n.split(":")[0] in chosen}
-        computed = compute(case, request, parameters=chosen)
+        computed = compute(case, request, parameters=tuple(chosen))
         assert_same({name: computed[name] for name in expected}, expected)
         assert len(computed) == len(expected)
 
@@ -134,10 +139,12 @@ def test_shares_of_the_examples_merge_to_the_whole(estimator: str, structure: st
             case.images.tensor_split(cuts), case.labels.tensor_split(cuts), strict=True
         ):
             if len(images):
-                share = compute(case, request, [(images, labels)], first_index=start)
+                share = compute(case, request, list(numbered([(images, labels)], start)))
                 shares.append(({name: value.numpy() for name, value in share.items()}, len(images)))
                 start += len(images)
-        merged = {name: torch.from_numpy(value) for name, value in merge(shares).items()}
+        merged = {
+            name: torch.from_numpy(value) for name, value in merge(shares, STRUCTURES[structure]).items()
+        }
         assert_same(merged, compute(case, request))
 
     equal()

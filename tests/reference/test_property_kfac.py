@@ -23,8 +23,8 @@ from exact_definitions import (
     prunable,
     vectors_of,
 )
-from obtransfer.curvature.compute import compute_curvature
 from random_networks import Case, cases, linear_networks
+from tiny_models import statistic
 from torch import Tensor
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Using padding='same'")]
@@ -33,7 +33,7 @@ SETTINGS = settings(max_examples=30, derandomize=True, deadline=None, database=N
 
 def compute(case: Case, estimator: str, loss: str, **more: object) -> dict[str, Tensor]:
     batches = [(case.images, case.labels)]
-    return compute_curvature(case.model, *case.head, batches, estimator=estimator, loss=loss, **more)
+    return statistic(case.model, case.head, batches, estimator=estimator, loss=loss, **more)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -65,7 +65,7 @@ def test_eigenvalues_are_the_mean_squares_in_the_eigenbasis(estimator: str, loss
     @given(cases())
     def equal(case: Case) -> None:
         factors = compute(case, estimator, loss, structure="kfac")
-        computed = compute(case, estimator, loss, structure="ekfac", factors=factors)
+        computed = compute(case, estimator, loss, structure="ekfac", prior=factors)
         seen = observe(case.model, case.head, case.images, vectors_of(case.labels, loss, estimator))
         for name, layer in seen.items():
             inputs, outputs = computed[f"{name}:input_basis"], computed[f"{name}:output_basis"]

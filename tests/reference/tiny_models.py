@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
 import torch
+from obtransfer.curvature.compute import compute_curvature
+from obtransfer.curvature.examples import Head
+from obtransfer.curvature.request import Request
 from torch import Tensor, nn
 
 NUM_CLASSES = 3
@@ -69,11 +75,11 @@ def make(kind: type[nn.Module], seed: int = 0) -> nn.Module:
     return model
 
 
-def make_head(num_features: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+def make_head(num_features: int, seed: int = 1) -> Head:
     """Weight [K, D] and bias [K]."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(NUM_CLASSES, num_features, generator=generator, dtype=torch.float64)
-    return weight, torch.randn(NUM_CLASSES, generator=generator, dtype=torch.float64)
+    return Head(weight, torch.randn(NUM_CLASSES, generator=generator, dtype=torch.float64))
 
 
 def make_examples(shape: tuple[int, ...], count: int, seed: int = 2) -> tuple[Tensor, Tensor]:
@@ -81,3 +87,38 @@ def make_examples(shape: tuple[int, ...], count: int, seed: int = 2) -> tuple[Te
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
     return images, torch.randint(NUM_CLASSES, (count,), generator=generator)
+
+
+def statistic(
+    model: nn.Module,
+    head: tuple[Tensor, Tensor] | None,
+    batches: Iterable[Sequence[Tensor]],
+    *,
+    estimator: str,
+    structure: str,
+    prior: Mapping[str, Tensor] | None = None,
+    progress: Callable[[int], None] | None = None,
+    **asked: Any,
+) -> dict[str, Tensor]:
+    """`compute_curvature` with all that a request holds, and the block size, as keywords."""
+    return compute_curvature(
+        model,
+        head and Head(*head),
+        batches,
+        request(estimator, structure, **asked),
+        prior=prior,
+        progress=progress,
+    )
+
+
+def request(estimator: str, structure: str, block_size: int | str = 16, **asked: Any) -> Request:
+    """A request; `block_size` counts for `block` only, and what is no field is an option."""
+    word = f"block{block_size}" if structure == "block" else structure
+    fields = {name: asked.pop(name) for name in ("seed", "parameters", "dtype") if name in asked}
+    return Request(estimator, word, asked, **fields)
+
+
+def numbered(batches: Iterable[Sequence[Tensor]], first: int) -> Iterator[tuple[Tensor, ...]]:
+    """The batches with the indices of their examples, counted from `first`."""
+    for images, labels in batches:
+        yield images, labels, torch.arange(first, first := first + len(images))

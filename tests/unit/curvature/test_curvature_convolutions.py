@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obtransfer.curvature.per_example import block_kernel, diagonal_kernel
 from obtransfer.curvature.per_example.operands import Operands, layer_activations, layer_gradients
-from obtransfer.curvature.structures import block, diagonal
 from torch import Tensor, nn
 
 SIDE = st.integers(1, 3)
@@ -41,12 +41,12 @@ def operands_and_exact(layer: nn.Module, inputs: Tensor) -> tuple[Operands, Tens
 
 def check(layer: nn.Module, inputs: Tensor, block_size: int) -> None:
     operands, exact = operands_and_exact(layer, inputs)
-    total = diagonal.allocate(layer.weight, block_size, torch.float64)
-    diagonal.add(total, operands, block_size)
+    total = torch.zeros(layer.weight.shape, dtype=torch.float64)
+    diagonal_kernel.add(total, operands)
     torch.testing.assert_close(total.flatten(), exact.square().sum(dim=0), rtol=1e-9, atol=1e-9)
 
-    blocks = block.allocate(layer.weight, block_size, torch.float64)
-    block.add(blocks, operands, block_size)
+    blocks = torch.zeros(-(-layer.weight.numel() // block_size), block_size, block_size, dtype=torch.float64)
+    block_kernel.add(blocks, operands)
     padded = nn.functional.pad(exact, (0, -exact.shape[1] % block_size)).unflatten(1, (-1, block_size))
     expected = torch.einsum("nki,nkj->kij", padded, padded)
     torch.testing.assert_close(blocks, expected, rtol=1e-9, atol=1e-9)

@@ -8,9 +8,8 @@ import exact_outputs
 import pytest
 import torch
 from exact_curvature import blocks_of, relative_error
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.registry import LOSSES, resolve
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, numbered, statistic
 from torch import Tensor, nn
 
 TOLERANCE = 1e-8
@@ -43,14 +42,17 @@ class Case:
 
     def compute(self, estimator: str, structure: str, **options: Any) -> dict[str, Tensor]:
         batches = [(self.images[:3], self.labels[:3]), (self.images[3:], self.labels[3:])]
-        fixed: dict[str, Any] = {
-            "loss": self.loss,
-            "num_samples": SAMPLES,
-            "seed": SEED,
-            "first_index": FIRST,
-        }
-        return compute_curvature(
-            self.model, *self.head, batches, estimator=estimator, structure=structure, **fixed, **options
+        fixed: dict[str, Any] = {"loss": self.loss, "seed": SEED}
+        if estimator == "mc_fisher":
+            fixed["num_samples"] = SAMPLES
+        return statistic(
+            self.model,
+            self.head,
+            list(numbered(batches, FIRST)),
+            estimator=estimator,
+            structure=structure,
+            **fixed,
+            **options,
         )
 
 
@@ -109,7 +111,7 @@ def test_ekfac(
             "obtransfer.curvature.structures.ekfac.rotates_operands", lambda *_: rotates_operands
         )
     factors = case.compute(estimator, "kfac")
-    computed = case.compute(estimator, "ekfac", factors=factors)
+    computed = case.compute(estimator, "ekfac", prior=factors)
     for name in case.names:
         bases = computed[f"{name}:input_basis"], computed[f"{name}:output_basis"]
         for basis, side in zip(bases, ("inputs", "outputs"), strict=True):
@@ -143,7 +145,7 @@ def test_losses_and_estimators_are_told_apart(case: Case) -> None:
     for estimator in ("ggn", "mc_fisher", "empirical_fisher"):
         mine = case.compute(estimator, "diagonal")
         batches = [(case.images, case.labels)]
-        theirs = compute_curvature(
-            case.model, *case.head, batches, estimator=estimator, structure="diagonal", loss=other
+        theirs = statistic(
+            case.model, case.head, batches, estimator=estimator, structure="diagonal", loss=other
         )
         assert all(relative_error(mine[name], theirs[name]) > 0.01 for name in case.names)

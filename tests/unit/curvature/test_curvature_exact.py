@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from exact_curvature import blocks_of, example_gradients, full_matrix, relative_error
-from obtransfer.curvature.compute import compute_curvature
-from obtransfer.curvature.structures import block, diagonal
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from obtransfer.curvature.per_example import block_kernel, diagonal_kernel
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
 TOLERANCE = 1e-8
@@ -28,8 +27,8 @@ class Case:
 
     def compute(self, estimator: str, structure: str, block_size: int = 16) -> dict[str, Tensor]:
         batches = [(self.images[:3], self.labels[:3]), (self.images[3:], self.labels[3:])]
-        return compute_curvature(
-            self.model, *self.head, batches, estimator=estimator, structure=structure, block_size=block_size
+        return statistic(
+            self.model, self.head, batches, estimator=estimator, structure=structure, block_size=block_size
         )
 
 
@@ -61,8 +60,8 @@ def test_blocks_are_slices_of_the_full_matrix(case: Case, estimator: str, block_
 def test_small_chunks_change_nothing(
     case: Case, floats_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagonal, "FLOATS_AT_ONCE", floats_at_once)
-    monkeypatch.setattr(block, "FLOATS_AT_ONCE", floats_at_once)
+    monkeypatch.setattr(diagonal_kernel, "FLOATS_AT_ONCE", floats_at_once)
+    monkeypatch.setattr(block_kernel, "FLOATS_AT_ONCE", floats_at_once)
     diagonals, blocks = case.compute("ggn", "diagonal"), case.compute("ggn", "block", 7)
     for name, exact in case.exact["ggn"].items():
         assert relative_error(diagonals[name].flatten(), exact.diagonal()) < TOLERANCE, name
@@ -73,7 +72,7 @@ def test_small_chunks_change_nothing(
 def test_both_routes_of_the_diagonal_agree(
     case: Case, max_positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_PAIRS", max_positions)
+    monkeypatch.setattr(diagonal_kernel, "MAX_POSITIONS_FOR_PAIRS", max_positions)
     for name, computed in case.compute("ggn", "diagonal").items():
         assert relative_error(computed.flatten(), case.exact["ggn"][name].diagonal()) < TOLERANCE, name
 
@@ -95,9 +94,7 @@ def test_float32_model_accumulates_in_at_least_float32(case: Case) -> None:
         (torch.float32, torch.float32),
         (torch.float64, torch.float64),
     ]:
-        computed = compute_curvature(
-            model, *case.head, batch, estimator="ggn", structure="diagonal", dtype=asked
-        )
+        computed = statistic(model, case.head, batch, estimator="ggn", structure="diagonal", dtype=asked)
         for name, exact in case.exact["ggn"].items():
             assert computed[name].dtype == got
             assert relative_error(computed[name].flatten().double(), exact.diagonal()) < 1e-4, name
@@ -117,8 +114,8 @@ def test_a_subset_of_the_layers_gives_the_same_numbers(case: Case) -> None:
     everything = case.compute("ggn", "diagonal")
     some = case.names[1::2]
     batches = [(case.images, case.labels)]
-    computed = compute_curvature(
-        case.model, *case.head, batches, estimator="ggn", structure="diagonal", parameters=some
+    computed = statistic(
+        case.model, case.head, batches, estimator="ggn", structure="diagonal", parameters=some
     )
     assert list(computed) == some
     for name in some:
@@ -142,6 +139,6 @@ def test_every_first_layer_is_reached() -> None:
     images, labels = make_examples((3,), 4)
     names = ["left.weight", "right.weight", "top.weight"]
     exact = example_gradients(model, *head, images, labels, names)["ggn"]
-    computed = compute_curvature(model, *head, [(images, labels)], estimator="ggn", structure="diagonal")
+    computed = statistic(model, head, [(images, labels)], estimator="ggn", structure="diagonal")
     for name in names:
         assert relative_error(computed[name].flatten(), full_matrix(exact[name]).diagonal()) < TOLERANCE, name

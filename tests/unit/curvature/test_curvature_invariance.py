@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.errors import ObtransferError
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
 BOTH = pytest.mark.parametrize("kind", [TinyCNN, TinyViT], ids=lambda kind: kind.__name__)
@@ -19,8 +18,8 @@ COUNT = 7
 def compute(
     model: nn.Module, batches: list[tuple[Tensor, Tensor]], structure: str = "block"
 ) -> dict[str, Tensor]:
-    return compute_curvature(
-        model, *make_head(4), batches, estimator="empirical_fisher", structure=structure, block_size=5
+    return statistic(
+        model, make_head(4), batches, estimator="empirical_fisher", structure=structure, block_size=5
     )
 
 
@@ -94,14 +93,10 @@ def test_model_is_bit_identical_afterwards(kind: type[nn.Module], failure: str, 
         compute(model, batches := [(images, labels)])
         factors = compute(model, batches, "kfac")
         for structure in ("diagonal", "kfac", "ekfac"):
-            compute_curvature(
-                model, *make_head(4), batches, estimator="mc_fisher", structure=structure, factors=factors
-            )
+            statistic(model, make_head(4), batches, estimator="mc_fisher", structure=structure, prior=factors)
     else:
         with pytest.raises((Bomb, ObtransferError)):
-            compute_curvature(
-                model, *make_head(4), batches, estimator="empirical_fisher", structure="diagonal"
-            )
+            statistic(model, make_head(4), batches, estimator="empirical_fisher", structure="diagonal")
     if handle is not None:
         handle.remove()
 
@@ -130,21 +125,19 @@ def test_progress_counts_examples_and_empty_batches_are_harmless() -> None:
     model, (images, labels) = make(TinyViT), make_examples(TinyViT.input_shape, COUNT)
     batches = [(images[:3], labels[:3]), (images[:0], labels[:0]), (images[3:], labels[3:])]
     counts: list[int] = []
-    computed = compute_curvature(
-        model, *make_head(4), batches, estimator="ggn", structure="diagonal", progress=counts.append
+    computed = statistic(
+        model, make_head(4), batches, estimator="ggn", structure="diagonal", progress=counts.append
     )
     assert counts == [3, 7]
-    expected = compute_curvature(
-        model, *make_head(4), [(images, labels)], estimator="ggn", structure="diagonal"
-    )
+    expected = statistic(model, make_head(4), [(images, labels)], estimator="ggn", structure="diagonal")
     assert_close(computed, expected)
 
 
 def test_ggn_reads_no_labels_and_empirical_fisher_does() -> None:
     model, (images, labels) = make(TinyViT), make_examples(TinyViT.input_shape, COUNT)
     results = {
-        (estimator, shift): compute_curvature(
-            model, *make_head(4), [(images, (labels + shift) % 3)], estimator=estimator, structure="diagonal"
+        (estimator, shift): statistic(
+            model, make_head(4), [(images, (labels + shift) % 3)], estimator=estimator, structure="diagonal"
         )
         for estimator in ("ggn", "empirical_fisher")
         for shift in (0, 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from obtransfer.curvature.per_example import block_kernel, diagonal_kernel
 from obtransfer.curvature.per_example.hooks import LayerHooks
 from obtransfer.curvature.per_example.operands import (
     Operands,
@@ -15,7 +16,6 @@ from obtransfer.curvature.per_example.operands import (
     layer_gradients,
 )
 from obtransfer.curvature.per_example.patches import Geometry, Patches
-from obtransfer.curvature.structures import block, diagonal
 from torch import Tensor, nn
 
 BLOCK = 7
@@ -52,14 +52,14 @@ def operands_of(layer: nn.Conv2d, inputs: Tensor) -> tuple[Operands, Tensor]:
 def check_diagonal(layer: nn.Conv2d, operands: Operands, exact: Tensor) -> None:
     total = torch.ones_like(layer.weight)
     with torch.no_grad():
-        diagonal.add(total, operands, 1)
+        diagonal_kernel.add(total, operands)
     torch.testing.assert_close(total.flatten(), 1 + exact.square().sum(dim=0), rtol=1e-12, atol=1e-12)
 
 
 def check_blocks(layer: nn.Conv2d, operands: Operands, exact: Tensor) -> None:
-    total = block.allocate(layer.weight, BLOCK, torch.float64) + 1
+    total = torch.ones(-(-layer.weight.numel() // BLOCK), BLOCK, BLOCK, dtype=torch.float64)
     with torch.no_grad():
-        block.add(total, operands, BLOCK)
+        block_kernel.add(total, operands)
     padded = nn.functional.pad(exact, (0, -exact.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
     torch.testing.assert_close(
         total, 1 + torch.einsum("nki,nkj->kij", padded, padded), rtol=1e-12, atol=1e-12
@@ -74,10 +74,10 @@ def check_blocks(layer: nn.Conv2d, operands: Operands, exact: Tensor) -> None:
 def test_routes_of_the_diagonal(
     kind: str, side: int, floats: int, windows: int, pairs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagonal, "FLOATS_AT_ONCE", floats)
-    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_WINDOWS", windows)
-    monkeypatch.setattr(diagonal, "MIN_FLOATS_FOR_WINDOWS", 0)
-    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_PAIRS", pairs)
+    monkeypatch.setattr(diagonal_kernel, "FLOATS_AT_ONCE", floats)
+    monkeypatch.setattr(diagonal_kernel, "MAX_POSITIONS_FOR_WINDOWS", windows)
+    monkeypatch.setattr(diagonal_kernel, "MIN_FLOATS_FOR_WINDOWS", 0)
+    monkeypatch.setattr(diagonal_kernel, "MAX_POSITIONS_FOR_PAIRS", pairs)
     layer, inputs = layer_and_inputs(kind, side)
     check_diagonal(layer, *operands_of(layer, inputs))
 
@@ -85,24 +85,26 @@ def test_routes_of_the_diagonal(
 @pytest.mark.parametrize("kind", ["grouped", "depthwise", "grouped_same", "grouped_strided"])
 def test_a_group_per_example(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only in float32: oneDNN knows no float64."""
-    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_WINDOWS", 0)
-    monkeypatch.setattr(diagonal, "FLOATS_AT_ONCE", 120)  # not all examples at once
+    monkeypatch.setattr(diagonal_kernel, "MAX_POSITIONS_FOR_WINDOWS", 0)
+    monkeypatch.setattr(diagonal_kernel, "FLOATS_AT_ONCE", 120)  # not all examples at once
     called = []
-    route = diagonal._add_groups
-    monkeypatch.setattr(diagonal, "_add_groups", lambda *arguments: called.append(kind) or route(*arguments))
+    route = diagonal_kernel._add_groups
+    monkeypatch.setattr(
+        diagonal_kernel, "_add_groups", lambda *arguments: called.append(kind) or route(*arguments)
+    )
     layer, inputs = layer_and_inputs(kind)
     operands, exact = operands_of(layer.float(), inputs.float())
     total = torch.ones_like(layer.weight)
     with torch.no_grad():
-        diagonal.add(total, operands, 1)
+        diagonal_kernel.add(total, operands)
     torch.testing.assert_close(total.flatten(), 1 + exact.square().sum(dim=0), rtol=1e-5, atol=1e-5)
     assert called
 
 
 @pytest.mark.parametrize("fused", [0, 10**9], ids=["one_pass", "square_then_add"])
 def test_both_ways_to_add_squares(fused: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagonal, "MIN_FLOATS_FOR_FUSED", fused)
-    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_WINDOWS", 0)
+    monkeypatch.setattr(diagonal_kernel, "MIN_FLOATS_FOR_FUSED", fused)
+    monkeypatch.setattr(diagonal_kernel, "MAX_POSITIONS_FOR_WINDOWS", 0)
     layer, inputs = layer_and_inputs("plain")
     check_diagonal(layer, *operands_of(layer, inputs))
 
@@ -114,8 +116,8 @@ def test_both_ways_to_add_squares(fused: int, monkeypatch: pytest.MonkeyPatch) -
 def test_routes_of_the_blocks(
     kind: str, side: int, floats: int, positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block, "FLOATS_AT_ONCE", floats)
-    monkeypatch.setattr(block, "POSITIONS_PER_OUTPUT", positions)
+    monkeypatch.setattr(block_kernel, "FLOATS_AT_ONCE", floats)
+    monkeypatch.setattr(block_kernel, "POSITIONS_PER_OUTPUT", positions)
     layer, inputs = layer_and_inputs(kind, side)
     check_blocks(layer, *operands_of(layer, inputs))
 
@@ -175,8 +177,8 @@ def test_pointwise_convolutions_are_not_unfolded() -> None:
 
 
 def test_diagonal_never_holds_a_batch_unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagonal, "MAX_POSITIONS_FOR_WINDOWS", 0)
-    monkeypatch.setattr(diagonal, "FLOATS_AT_ONCE", 2 * 36 * 56)
+    monkeypatch.setattr(diagonal_kernel, "MAX_POSITIONS_FOR_WINDOWS", 0)
+    monkeypatch.setattr(diagonal_kernel, "FLOATS_AT_ONCE", 2 * 36 * 56)
     sizes = []
     for name in ("zeros", "empty"):
         made = getattr(Tensor, f"new_{name}")
@@ -190,7 +192,7 @@ def test_diagonal_never_holds_a_batch_unfolded(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_gradients_in_blocks_start_in_different_places_of_the_cache() -> None:
-    products, blocks = block._rows(torch.empty(3, 1), (1, 32, 64), 64)
+    products, blocks = block_kernel._rows(torch.empty(3, 1), (1, 32, 64), 64)
     assert products.shape == (3, 1, 32, 64) and blocks.shape == (32, 3, 64)
     assert products.data_ptr() == blocks.data_ptr()
     assert blocks.stride(1) % 32 == 16 and blocks.stride(2) == 1

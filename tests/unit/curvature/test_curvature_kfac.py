@@ -8,10 +8,9 @@ import exact_outputs
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.curvature.per_example.operands import Operands
 from obtransfer.curvature.structures import kfac
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
 LINEAR_NETWORKS = {
@@ -29,7 +28,7 @@ def test_exact_in_linear_networks_with_one_position(network: str) -> None:
     torch.manual_seed(0)
     model, head = LINEAR_NETWORKS[network]().double(), make_head(4)
     images, labels = make_examples((3,), 6)
-    found = compute_curvature(model, *head, [(images, labels)], estimator="ggn", structure="kfac")
+    found = statistic(model, head, [(images, labels)], estimator="ggn", structure="kfac")
     for name in exact_outputs.prunable(model):
         jacobian = exact_outputs.jacobians(model, head, images, name)
         exact = exact_outputs.layer_matrix(jacobian, torch.eye(3, dtype=torch.float64).expand(6, 3, 3))
@@ -45,7 +44,7 @@ def test_not_exact_where_theory_does_not_say_so() -> None:
     """The test above could not tell a reference that is K-FAC itself."""
     model, head = make(TinyViT), make_head(4)
     images, labels = make_examples(TinyViT.input_shape, 6)
-    found = compute_curvature(model, *head, [(images, labels)], estimator="ggn", structure="kfac")
+    found = statistic(model, head, [(images, labels)], estimator="ggn", structure="kfac")
     jacobian = exact_outputs.jacobians(model, head, images, "fc1.weight")
     exact = exact_outputs.layer_matrix(jacobian, torch.eye(3, dtype=torch.float64).expand(6, 3, 3))
     assert (
@@ -61,19 +60,17 @@ def test_batches_and_chunks_change_nothing(
 ) -> None:
     model, (images, labels) = make(kind), make_examples(kind.input_shape, 5)
     options: dict[str, Any] = {"estimator": "ggn", "loss": "cross_entropy"}
-    factors = compute_curvature(model, *make_head(4), [(images, labels)], structure="kfac", **options)
+    factors = statistic(model, make_head(4), [(images, labels)], structure="kfac", **options)
 
     def compute(batches: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        return compute_curvature(
-            model, *make_head(4), batches, structure=structure, factors=factors, **options
-        )
+        return statistic(model, make_head(4), batches, structure=structure, prior=factors, **options)
 
     whole = compute([(images, labels)])
     split = [(images[part], labels[part]) for part in torch.tensor([3, 1, 4, 0, 2]).split(2)]
     found = [compute(split)]
     for size in (1, 100):
         monkeypatch.setattr(kfac, "FLOATS_AT_ONCE", size)
-        monkeypatch.setattr("obtransfer.curvature.structures.ekfac.diagonal.FLOATS_AT_ONCE", size)
+        monkeypatch.setattr("obtransfer.curvature.per_example.diagonal_kernel.FLOATS_AT_ONCE", size)
         monkeypatch.setattr("obtransfer.curvature.per_example.hooks.CACHED_BYTES", 0)
         found.append(compute(split))
     for other in found:
@@ -116,9 +113,9 @@ def test_inputs_count_once_whatever_the_number_of_vectors() -> None:
 def test_float32_model_in_float64(structure: str) -> None:
     model, (images, labels) = make(TinyCNN).float(), make_examples(TinyCNN.input_shape, 4)
     batches, head = [(images.float(), labels)], make_head(4)
-    factors = compute_curvature(model, *head, batches, estimator="ggn", structure="kfac", dtype=torch.float64)
+    factors = statistic(model, head, batches, estimator="ggn", structure="kfac", dtype=torch.float64)
     for asked in (torch.float16, torch.float32, torch.float64):
-        found = compute_curvature(
-            model, *head, batches, estimator="ggn", structure=structure, factors=factors, dtype=asked
+        found = statistic(
+            model, head, batches, estimator="ggn", structure=structure, prior=factors, dtype=asked
         )
         assert {tensor.dtype for tensor in found.values()} == {torch.promote_types(asked, torch.float32)}

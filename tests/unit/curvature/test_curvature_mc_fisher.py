@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.curvature.merge import merge
-from obtransfer.registry import LOSSES
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from obtransfer.registry import LOSSES, STRUCTURES
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
 BOTH = pytest.mark.parametrize("kind", [TinyCNN, TinyViT], ids=lambda kind: kind.__name__)
@@ -22,10 +21,11 @@ def compute(model: nn.Module, batches: Any, **options: Any) -> dict[str, Tensor]
     arguments: dict[str, Any] = {
         "estimator": "mc_fisher",
         "structure": "diagonal",
-        "num_samples": 2,
         "seed": 3,
-    }
-    return compute_curvature(model, *make_head(4), batches, **(arguments | options))
+    } | options
+    if arguments["estimator"] == "mc_fisher":
+        arguments.setdefault("num_samples", 2)
+    return statistic(model, make_head(4), batches, **arguments)
 
 
 @BOTH
@@ -77,7 +77,8 @@ def test_batches_order_groups_and_shares_do_not_change_the_draws(
     whole = compute(model, [(images, labels, indices)], **options)
     order = torch.tensor([6, 2, 0, 3, 1, 5, 4])
     shuffled = [(images[part], labels[part], indices[part]) for part in order.split(2)]
-    largest = max(tensor.nbytes for tensor in whole.values())
+    names = list(dict.fromkeys(name.partition(":")[0] for name in whole))
+    groups = [compute(model, shuffled, parameters=tuple(some), **options) for some in (names[:2], names[2:])]
     shares = [
         (
             {
@@ -90,8 +91,10 @@ def test_batches_order_groups_and_shares_do_not_change_the_draws(
     ]
     others = {
         "batches": compute(model, shuffled, **options),
-        "groups": compute(model, shuffled, memory_limit=2 * largest, **options),
-        "shares": {name: torch.from_numpy(array) for name, array in merge(shares).items()},
+        "groups": groups[0] | groups[1],
+        "shares": {
+            name: torch.from_numpy(array) for name, array in merge(shares, STRUCTURES[structure]).items()
+        },
     }
     for what, found in others.items():
         assert list(found) == list(whole)
@@ -99,15 +102,13 @@ def test_batches_order_groups_and_shares_do_not_change_the_draws(
             assert relative_error(found[name], expected) < 1e-12, (what, name)
 
 
-def test_without_indices_examples_are_numbered_from_the_first() -> None:
+def test_without_indices_examples_are_counted_from_zero() -> None:
     model, (images, labels) = make(TinyViT), make_examples(TinyViT.input_shape, COUNT)
-    whole = compute(model, [(images, labels, torch.arange(10, 17))])
-    numbered = compute(
-        model, [(images[:3], labels[:3]), (images[:0], labels[:0]), (images[3:], labels[3:])], first_index=10
-    )
-    other = compute(model, [(images, labels)], first_index=11)
+    whole = compute(model, [(images, labels, torch.arange(COUNT))])
+    counted = compute(model, [(images[:3], labels[:3]), (images[:0], labels[:0]), (images[3:], labels[3:])])
+    other = compute(model, [(images, labels, torch.arange(1, COUNT + 1))])
     for name, expected in whole.items():
-        assert relative_error(numbered[name], expected) < 1e-12, name
+        assert relative_error(counted[name], expected) < 1e-12, name
         assert relative_error(other[name], expected) > 0.01, name
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.errors import ObtransferError
-from tiny_models import TinyViT, make, make_examples, make_head
+from tiny_models import TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
 
@@ -20,33 +19,42 @@ def compute(
     labels = examples[1] if labels is None else labels
     arguments: dict[str, Any] = {"estimator": "empirical_fisher", "structure": "diagonal", **options}
     head = arguments.pop("head", make_head(4))
-    compute_curvature(model, *head, arguments.pop("batches", [(images, labels)]), **arguments)
+    statistic(model, head, arguments.pop("batches", [(images, labels)]), **arguments)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"estimator": "fisher"}, "estimator 'fisher'; there are: ggn, mc_fisher, empirical_fisher"),
-        ({"structure": "full"}, "structure 'full'; there are: diagonal, block, kfac, ekfac"),
-        ({"estimator": "hessian"}, "'hessian' is not made of vectors.*`accumulate`.*ggn, mc_fisher"),
-        ({"loss": "hinge"}, "loss 'hinge'; there are: squared_error, cross_entropy"),
+        ({"estimator": "fisher"}, "an estimator; got 'fisher'; there are: ggn, mc_fisher, empirical_fisher"),
+        (
+            {"structure": "full"},
+            r"word of a structure; got 'full'; write one of: diagonal, block.*, kfac, ekfac",
+        ),
+        (
+            {"estimator": "gradient"},
+            "gradient needs a structure that it can make; got diagonal; it makes per_weight",
+        ),
+        (
+            {"estimator": "ggn", "num_probes": 3},
+            "needs settings that it has; got num_probes; its settings: loss$",
+        ),
+        ({"loss": "hinge"}, "loss; got 'hinge'; there are: squared_error, cross_entropy"),
         ({"estimator": "mc_fisher", "num_samples": 0}, "num_samples = 0"),
-        ({"structure": "block", "block_size": 0}, "block_size = 0"),
-        ({"structure": "block", "block_size": "column"}, "or \"row\"; got block_size = 'column'"),
+        ({"structure": "block", "block_size": 0}, "got 'block0'"),
+        ({"structure": "block", "block_size": "column"}, "got 'blockcolumn'"),
         (
             {"structure": "block", "block_size": 17},
-            r"17 weights are larger than these layers: patch_embed.weight \(16\), proj.weight \(16\)\. Take",
+            r"layers of at least 17 weights; got patch_embed.weight \(16\), proj.weight \(16\); take",
         ),
-        ({"structure": "ekfac"}, "ekfac needs `factors`, .*got none"),
-        ({"structure": "ekfac", "factors": {}}, r"patch_embed.weight:inputs of shape \(1, 4, 4\); got none"),
+        ({"structure": "ekfac", "prior": {}}, r"patch_embed.weight:inputs of shape \(1, 4, 4\); got none"),
         (
-            {"structure": "ekfac", "factors": {"patch_embed.weight:inputs": torch.eye(3)[None]}},
+            {"structure": "ekfac", "prior": {"patch_embed.weight:inputs": torch.eye(3)[None]}},
             r"of shape \(1, 4, 4\); got shape \(1, 3, 3\)",
         ),
         (
             {
                 "structure": "ekfac",
-                "factors": {"patch_embed.weight:inputs": torch.full((1, 4, 4), torch.nan)},
+                "prior": {"patch_embed.weight:inputs": torch.full((1, 4, 4), torch.nan)},
             },
             r"patch_embed.weight:inputs \(16 of 16\)",
         ),
@@ -147,7 +155,7 @@ def overwriting(layer: nn.Module, features: Tensor) -> Tensor:
         (Wrapped(nn.Linear(4, 4), lambda l, f: l(f).detach()), "a tensor without gradient"),
         (Wrapped(nn.Linear(4, 4), lambda l, f: (l(f),)), "got tuple"),
         (Wrapped(nn.Linear(4, 4), overwriting), "layer.weight was overwritten in place"),
-        (nn.Flatten(), "Flatten has none"),
+        (nn.Flatten(), "got an empty list of parameters, or Flatten, which has none"),
     ],
 )
 def test_layers_that_hooks_cannot_treat(model: nn.Module, message: str) -> None:
@@ -172,7 +180,7 @@ def test_a_call_that_does_not_reach_the_features_adds_nothing() -> None:
         nn.Linear(4, 4), lambda layer, features: (layer(2 * features), layer(features))[1]
     ).double()
     options: dict[str, Any] = {"estimator": "ggn", "structure": "diagonal"}
-    computed = compute_curvature(model, *make_head(4), [examples], **options)
+    computed = statistic(model, make_head(4), [examples], **options)
     model.call = lambda layer, features: layer(features)
-    for name, expected in compute_curvature(model, *make_head(4), [examples], **options).items():
+    for name, expected in statistic(model, make_head(4), [examples], **options).items():
         torch.testing.assert_close(computed[name], expected, rtol=1e-12, atol=0)

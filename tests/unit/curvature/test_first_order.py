@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from exact_curvature import relative_error
 from obtransfer.criteria.grasp import grasp
 from obtransfer.criteria.snip import snip
-from obtransfer.criteria.statistics import gradient, hessian_gradient
 from obtransfer.errors import ObtransferError
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
 LOSSES = ["squared_error", "cross_entropy"]
+gradient = partial(statistic, estimator="gradient", structure="per_weight")
+hessian_gradient = partial(statistic, estimator="hessian_gradient", structure="per_weight")
 
 
 def loss_by_hand(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
@@ -40,12 +42,10 @@ class Case:
         return list(zip(self.images.split(size), self.labels.split(size), indices.split(size), strict=True))
 
     def gradient(self, size: int = 3) -> dict[str, Tensor]:
-        return gradient.accumulate(self.model, *self.head, self.batches(size), loss=self.loss)
+        return gradient(self.model, self.head, self.batches(size), loss=self.loss)
 
     def hessian_gradient(self, size: int = 3, **options: Any) -> dict[str, Tensor]:
-        return hessian_gradient.accumulate(
-            self.model, *self.head, self.batches(size), loss=self.loss, **{"first": self.gradient()} | options
-        )
+        return hessian_gradient(self.model, self.head, self.batches(size), loss=self.loss, **options)
 
     def exact_gradients(self) -> tuple[Tensor, ...]:
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -74,9 +74,9 @@ def four_weights() -> tuple[nn.Linear, tuple[Tensor, Tensor], list[tuple[Tensor,
 def test_four_weights_by_hand() -> None:
     """g = ½ Σ r xᵀ = [[0, 1], [1.5, 1.5]]; H is ½ Σ x xᵀ = ½ I for both rows, so that H g = g / 2."""
     model, head, batches = four_weights()
-    first = gradient.accumulate(model, *head, batches)
+    first = gradient(model, head, batches)
     assert first["weight"].tolist() == [[0.0, 1.0], [1.5, 1.5]]
-    second = hessian_gradient.accumulate(model, *head, batches, first=first)
+    second = hessian_gradient(model, head, batches, prior=first)
     assert second["weight"].tolist() == [[0.0, 0.5], [0.75, 0.75]]
     weights = {"weight": model.weight.detach().numpy()}
     scores = snip(weights, {name: tensor.numpy() for name, tensor in first.items()}).scores["weight"]
@@ -135,8 +135,8 @@ def test_products_with_each_batchs_own_gradient_are_something_else(case: Case) -
     """The trap: had the code fallen into it, the two would agree."""
     wrong = {name: torch.zeros_like(weight) for name, weight in case.weights.items()}
     for batch in case.batches(1):
-        own = gradient.accumulate(case.model, *case.head, [batch], loss=case.loss)
-        product = hessian_gradient.accumulate(case.model, *case.head, [batch], loss=case.loss, first=own)
+        own = gradient(case.model, case.head, [batch], loss=case.loss)
+        product = hessian_gradient(case.model, case.head, [batch], loss=case.loss, prior=own)
         for name, tensor in product.items():
             wrong[name] += tensor / 5
     assert max(relative_error(wrong[n], right) for n, right in case.hessian_gradient().items()) > 0.1
@@ -145,14 +145,14 @@ def test_products_with_each_batchs_own_gradient_are_something_else(case: Case) -
 def test_a_subset_of_the_layers(case: Case) -> None:
     """The gradient of a layer does not change; H g is of the matrix of those layers alone."""
     some = list(case.weights)[1::2]
-    arguments = (case.model, *case.head, case.batches())
-    first = gradient.accumulate(*arguments, loss=case.loss, parameters=some)
+    arguments = (case.model, case.head, case.batches())
+    first = gradient(*arguments, loss=case.loss, parameters=some)
     everything = case.gradient()
     assert list(first) == some
     assert all(relative_error(first[name], everything[name]) < 1e-12 for name in some)
-    second = hessian_gradient.accumulate(*arguments, loss=case.loss, parameters=some, first=first)
+    second = hessian_gradient(*arguments, loss=case.loss, parameters=some, prior=first)
     padded = {name: g if name in some else torch.zeros_like(g) for name, g in everything.items()}
-    expected = case.hessian_gradient(first=padded)
+    expected = case.hessian_gradient(prior=padded)
     for name in some:
         assert relative_error(second[name], expected[name]) < 1e-12
 
@@ -160,9 +160,9 @@ def test_a_subset_of_the_layers(case: Case) -> None:
 def test_float32_models_accumulate_in_what_is_asked_for() -> None:
     model, head, batches = four_weights()
     for asked, got in [(torch.float16, torch.float32), (torch.float64, torch.float64)]:
-        first = gradient.accumulate(model, *head, batches, dtype=asked)
+        first = gradient(model, head, batches, dtype=asked)
         assert first["weight"].dtype == got
-        second = hessian_gradient.accumulate(model, *head, batches, dtype=asked, first=first)
+        second = hessian_gradient(model, head, batches, dtype=asked, prior=first)
         assert second["weight"].dtype == got
 
 
@@ -170,20 +170,36 @@ def test_a_shared_weight_is_one_weight() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     model[1].weight = model[0].weight
     images, labels = torch.randn(3, 2), torch.tensor([0, 1, 1])
-    found = gradient.accumulate(model, torch.eye(2), torch.zeros(2), [(images, labels)])
+    found = gradient(model, (torch.eye(2), torch.zeros(2)), [(images, labels)])
     square = model[0].weight @ model[0].weight
     (exact,) = torch.autograd.grad(loss_by_hand(images @ square.T, labels, "squared_error"), model[0].weight)
     assert list(found) == ["0.weight"] and relative_error(found["0.weight"], exact) < 1e-5
 
 
-def test_a_gradient_is_needed_first_and_must_fit() -> None:
+def test_a_gradient_that_is_not_given_is_computed_first(case: Case) -> None:
+    """With the settings and for the weights of the request; the bits are those of one that was given."""
+    some = tuple(list(case.weights)[1::2])
+    for names in (None, some):
+        given = gradient(case.model, case.head, case.batches(), loss=case.loss, parameters=names)
+        asked = {"loss": case.loss, "parameters": names}
+        expected = hessian_gradient(case.model, case.head, case.batches(), prior=given, **asked)
+        found = hessian_gradient(case.model, case.head, case.batches(), **asked)
+        assert list(found) == list(expected) and all(torch.equal(found[n], expected[n]) for n in expected)
+
+
+def test_an_iterator_serves_one_pass_only() -> None:
+    model, head, batches = four_weights()
+    with pytest.raises(ObtransferError, match="twice and needs batches that allow it; got an iterator"):
+        hessian_gradient(model, head, iter(batches))
+
+
+def test_a_gradient_must_fit() -> None:
     model, head, batches = four_weights()
     for first, message in [
-        (None, "mean gradient of the same examples as `first`, but got none"),
         ({}, "weight: missing"),
         ({"weight": torch.ones(4)}, r"weight: needed shape \[2, 2\], got \[4\]"),
         ({"weight": torch.ones(2, 2), "more": torch.ones(1)}, "more: not among the weights"),
-        ({"weight": torch.full((2, 2), torch.nan)}, r"NaN or infinite: weight \(4 of 4\)"),
+        ({"weight": torch.full((2, 2), torch.nan)}, r"NaN or infinity in weight \(4 of 4\)"),
     ]:
         with pytest.raises(ObtransferError, match=message):
-            hessian_gradient.accumulate(model, *head, batches, first=first)
+            hessian_gradient(model, head, batches, prior=first)

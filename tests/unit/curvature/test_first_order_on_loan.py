@@ -10,11 +10,11 @@ import torch
 from exact_curvature import relative_error
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
-from obtransfer.registry import ESTIMATORS, resolve
-from tiny_models import make_head
+from obtransfer.registry import ESTIMATORS
+from tiny_models import make_head, statistic
 from torch import Tensor, nn
 
-NAMES = [name for name, entry in ESTIMATORS.items() if entry.compute.endswith(":accumulate")]
+NAMES = [name for name, entry in ESTIMATORS.items() if not entry.makes_vectors]
 EACH = pytest.mark.parametrize("estimator", NAMES)
 WITH_DATA = pytest.mark.parametrize("estimator", [name for name in NAMES if ESTIMATORS[name].data])
 COUNT = 5
@@ -52,13 +52,14 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def compute(estimator: str, model: nn.Module, batches: Iterable[Any], **options: Any) -> dict[str, Tensor]:
-    if ESTIMATORS[estimator].after:
+    if ESTIMATORS[estimator].prior:
         weights = {n: p for n, p in model.named_parameters() if n in ("stem.weight", "inner.weight")}
-        options.setdefault("first", {n: torch.ones_like(p) for n, p in weights.items()})
+        options.setdefault("prior", {n: torch.ones_like(p) for n, p in weights.items()})
+    if estimator == "hessian":
+        options.setdefault("num_probes", 2)
     head = options.pop("head", tuple(tensor.float() for tensor in make_head(4)))
-    accumulate = resolve(ESTIMATORS[estimator].compute)
-    found: dict[str, Tensor] = accumulate(model, *head, batches, **{"num_probes": 2} | options)
-    return found
+    (structure,) = ESTIMATORS[estimator].structures
+    return statistic(model, head, batches, estimator=estimator, structure=structure, **options)
 
 
 @EACH
@@ -173,7 +174,7 @@ def test_values_that_are_not_finite_are_refused(estimator: str, where: str) -> N
         images[0] = torch.inf
     else:
         model.inner.weight.data[0] = torch.inf
-    with pytest.raises(ObtransferError, match="NaN or infinite"):
+    with pytest.raises(ObtransferError, match="NaN or infinity in"):
         compute(estimator, model, [(images, labels)])
 
 
@@ -210,13 +211,13 @@ def test_a_layer_that_is_never_reached_is_refused_by_name(estimator: str) -> Non
         "spare.weight": torch.ones(2, 2),
     }
     with pytest.raises(ObtransferError, match=r"never reach it: spare\.weight"):
-        compute(estimator, model, [data()], first=first)
+        compute(estimator, model, [data()], prior=first)
 
 
 @pytest.mark.parametrize("estimator", ["hessian", "gradient", "hessian_gradient"])
 def test_unknown_losses_and_labels_out_of_range_are_refused(estimator: str) -> None:
     images, labels = data()
-    with pytest.raises(ObtransferError, match="no curvature loss 'hinge'; there are: squared_error"):
+    with pytest.raises(ObtransferError, match="loss; got 'hinge'; there are: squared_error"):
         compute(estimator, network(), [(images, labels)], loss="hinge")
     for wrong in (labels + 1, labels - 1, labels.float(), labels[:2]):
         with pytest.raises(ObtransferError, match="curvature needs"):
@@ -269,7 +270,7 @@ def test_a_real_network_gives_every_layer(estimator: str) -> None:
     first = {n: p.detach() for n, p in model.named_parameters() if p.dim() > 1}
     head = tuple(tensor.float() for tensor in make_head(model.num_features))
     batch = (torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
-    found = compute(estimator, model, [batch], first=first, head=head)
+    found = compute(estimator, model, [batch], prior=first, head=head)
     assert list(found) == list(first)
     for name, tensor in found.items():
         assert tensor.shape == first[name].shape and tensor.isfinite().all() and tensor.abs().max() > 0

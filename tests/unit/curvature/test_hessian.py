@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from exact_curvature import relative_error
 from obtransfer.curvature.estimators import hessian
+from obtransfer.curvature.examples import Examples
 from obtransfer.curvature.hessian_products import hessian_products
-from obtransfer.curvature.weights import selected_weights
+from obtransfer.curvature.whole_loss import selected_weights
 from obtransfer.models.build import build
-from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
+from obtransfer.registry import LOSSES, resolve
+from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head, statistic
 from torch import Tensor, nn
 from torch.func import functional_call
 
-LOSSES = ["squared_error", "cross_entropy"]
 TOLERANCE = 1e-10
+estimate = partial(statistic, estimator="hessian", structure="diagonal")
 
 
 def loss_by_hand(logits: Tensor, labels: Tensor, loss: str) -> Tensor:
@@ -63,7 +66,7 @@ class Case:
 
     def estimate(self, **options: int) -> dict[str, Tensor]:
         batches = [(self.images[:3], self.labels[:3]), (self.images[3:], self.labels[3:])]
-        return hessian.accumulate(self.model, *self.head, batches, loss=self.loss, **options)
+        return estimate(self.model, self.head, batches, loss=self.loss, **options)
 
 
 @pytest.fixture(scope="module", params=itertools.product([TinyCNN, TinyViT], LOSSES), ids=str)
@@ -75,25 +78,20 @@ def test_four_weights_by_hand() -> None:
     """f = W x with W 2 × 2, and every x along one axis, so that H is diagonal: any signs give it exactly."""
     model, head = nn.Linear(2, 2, bias=False), (torch.eye(2), torch.zeros(2))
     images, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
-    found = hessian.accumulate(model, *head, [(images, labels)], num_probes=1)
+    found = estimate(model, head, [(images, labels)], num_probes=1)
     # H of ½ ‖W x − y‖² is x xᵀ for every row of W: the means of (4, 0) and (0, 1).
     assert found["weight"].tolist() == [[2.0, 0.5], [2.0, 0.5]]
 
 
 def test_products_are_those_of_the_exact_matrix(case: Case) -> None:
     """Also across layers: every row of H, each from one product."""
-    weights = selected_weights(case.model, None)
+    batches = [(case.images[:2], case.labels[:2]), (case.images[2:], case.labels[2:])]
+    examples = Examples(case.model, case.head, batches, resolve(LOSSES[case.loss]))
+    weights = selected_weights(examples)
     vector = {name: torch.randn_like(weight) for name, weight in weights.items()}
     totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     done = hessian_products(
-        lambda name, _, product: totals[name].add_(product),
-        case.model,
-        *case.head,
-        [(case.images[:2], case.labels[:2]), (case.images[2:], case.labels[2:])],
-        vectors=lambda _: vector,
-        num_vectors=1,
-        weights=weights,
-        loss=case.loss,
+        lambda name, _, product: totals[name].add_(product), examples, weights, lambda _: vector
     )
     assert done == 5 and list(weights) == case.names
     assert relative_error(flat(totals) / done, case.exact @ flat(vector)) < TOLERANCE
@@ -149,7 +147,7 @@ def test_the_average_over_all_signs_is_the_exact_diagonal(loss: str, monkeypatch
     monkeypatch.setattr(
         hessian, "signs", lambda name, shape, probe, seed: halves[name][probe].reshape(tuple(shape))
     )
-    found = hessian.accumulate(model, *head, [(images, labels)], loss=loss, num_probes=256)
+    found = estimate(model, head, [(images, labels)], loss=loss, num_probes=256)
     assert relative_error(flat(found), exact.diagonal()) < TOLERANCE
 
 
@@ -172,11 +170,6 @@ def test_signs_of_other_layers_probes_and_seeds_are_independent() -> None:
     assert max(abs(float(signs.mean())) for signs in drawn) < 5 / count**0.5
 
 
-def test_negative_share_by_hand() -> None:
-    statistic = {"a": torch.tensor([[1.0, -1.0], [0.0, 2.0]]), "b": torch.tensor([-1.0])}
-    assert hessian.negative_share(statistic) == {"a": 0.25, "b": 1.0}
-
-
 @pytest.mark.parametrize("architecture", ["miniresnet", "minivit"])
 def test_real_networks_against_differences_of_gradients(architecture: str) -> None:
     """In-place ReLU, BatchNorm, max-pooling and timm's fused attention; a central difference in float64."""
@@ -184,16 +177,13 @@ def test_real_networks_against_differences_of_gradients(architecture: str) -> No
     model = build(architecture).double()
     images, labels = torch.randn(2, 3, 32, 32, dtype=torch.float64), torch.tensor([0, 2])
     head = make_head(model.num_features)
-    z = {
-        n: hessian.signs(n, p.shape, 0, seed=0) * p.detach().abs()
-        for n, p in selected_weights(model, None).items()
-    }
+    examples = Examples(model, head, [(images, labels)], resolve(LOSSES["squared_error"]))
+    weights = selected_weights(examples)
+    z = {n: hessian.signs(n, p.shape, 0, seed=0) * p.detach().abs() for n, p in weights.items()}
     totals: dict[str, Tensor] = {}
     done = hessian_products(
-        lambda name, _, product: totals.__setitem__(name, product.clone()),
-        model, *head, [(images, labels)],
-        vectors=lambda _: z, num_vectors=1, weights=selected_weights(model, None), loss="squared_error",
-    )  # fmt: skip
+        lambda name, _, product: totals.__setitem__(name, product.clone()), examples, weights, lambda _: z
+    )
     step, slopes = 1e-6, []
     for sign in (1, -1):
         moved = deepcopy(model)
@@ -213,12 +203,12 @@ def test_fused_attention_is_off_only_meanwhile() -> None:
     assert all(m.fused_attn for m in model.modules() if hasattr(m, "fused_attn"))
     switches = [torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.mem_efficient_sdp_enabled]
     before = [switch() for switch in switches]
-    found = hessian.accumulate(model, *head, [batch], num_probes=1)
+    found = estimate(model, head, [batch], num_probes=1)
     assert [switch() for switch in switches] == before == [True, True]
     assert all(m.fused_attn for m in model.modules() if hasattr(m, "fused_attn"))
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False
-    expected = hessian.accumulate(model, *head, [batch], num_probes=1)
+    expected = estimate(model, head, [batch], num_probes=1)
     for name, tensor in found.items():
         assert relative_error(tensor, expected[name]) < 1e-4, name

@@ -13,12 +13,11 @@ import pytest
 import torch
 from exact_curvature import relative_error
 from obtransfer.criteria.px import px
-from obtransfer.criteria.statistics.px import accumulate
-from obtransfer.curvature.compute import compute_curvature
 from obtransfer.models.build import build
-from tiny_models import make, make_examples, make_head
+from tiny_models import make, make_examples, make_head, statistic
 from torch import Tensor, nn
 
+px_statistic = partial(statistic, estimator="px", structure="per_weight")
 Edge = tuple[Any, Any, float, tuple[str, tuple[int, ...]] | None]
 """From a neuron to a neuron, with the weight, and its name and position where it is one of the statistic."""
 
@@ -34,7 +33,7 @@ def test_four_weights_by_hand() -> None:
         model[0].weight.copy_(torch.tensor([[1.0], [-2.0]]))
         model[2].weight.copy_(torch.tensor([[3.0, 4.0]]))
     batches = [(torch.tensor([[2.0], [-1.0]]), torch.tensor([0, 0]))]
-    found = accumulate(model, torch.tensor([[2.0]]), torch.tensor([100.0]), batches)
+    found = px_statistic(model, (torch.tensor([[2.0]]), torch.tensor([100.0])), batches)
     assert found["0.weight"].tolist() == [[90.0], [160.0]]
     assert found["2.weight"].tolist() == [[10.0, 40.0]]
     weights = {name: model.get_parameter(name).detach().numpy() for name in found}
@@ -129,7 +128,7 @@ def test_against_the_sum_over_all_paths(masked: bool) -> None:
         model.last.weight[0, 2] = 0
         head[1, 0] = 0
     images, labels = make_examples((2, 3, 2), 3)
-    found = accumulate(model, head, bias, [(images[:2], labels[:2]), (images[2:], labels[2:])])
+    found = px_statistic(model, (head, bias), [(images[:2], labels[:2]), (images[2:], labels[2:])])
     assert list(found) == WEIGHTS
     for name, expected in sum_over_paths(model, head, images).items():
         assert expected.max() > 0 and relative_error(found[name], expected) < 1e-8, name
@@ -202,7 +201,7 @@ def test_real_networks_against_rebuilt_ones(architecture: str) -> None:
     head, bias = make_head(model.num_features)
     images = torch.randn(3, 3, 32, 32)
     expected = rebuilt(model, head, images)
-    found = accumulate(model, head, bias, [(images[:1], None), (images[1:], None)])  # type: ignore[list-item]
+    found = px_statistic(model, (head, bias), [(images[:1], None), (images[1:], None)])  # type: ignore[list-item]
     assert list(found) == list(expected)
     for name, tensor in found.items():
         assert tensor.dtype == torch.float64 and tensor.min() >= 0
@@ -223,8 +222,8 @@ def test_it_bounds_the_squared_jacobian_weight_by_weight(seed: int) -> None:
     images, labels = make_examples((2, 8, 8), 4)
     head = make_head(3)[0], torch.zeros(3)
     batches = [(images, labels)]
-    bound = accumulate(model, *head, batches)
-    exact = compute_curvature(model, *head, batches, estimator="ggn", structure="diagonal")
+    bound = px_statistic(model, head, batches)
+    exact = statistic(model, head, batches, estimator="ggn", structure="diagonal")
     for name, diagonal in exact.items():
         assert diagonal.max() > 0 and (bound[name] >= diagonal).all(), name
 
@@ -244,7 +243,7 @@ class PreActivation(nn.Module):
 def test_what_is_done_in_place_reaches_as_far_as_in_the_real_network() -> None:
     models = [make(partial(PreActivation, inplace)) for inplace in (False, True)]  # type: ignore[arg-type]
     images, labels = make_examples((3, 5, 5), 2)
-    one, two = (accumulate(model, *make_head(3), [(images, labels)]) for model in models)
+    one, two = (px_statistic(model, make_head(3), [(images, labels)]) for model in models)
     assert relative_error(one["conv.weight"], two["conv.weight"]) < 1e-12
 
 
@@ -252,13 +251,13 @@ def test_labels_biases_and_scale_of_the_statistic() -> None:
     """Of two copies of the data the mean is that of one; biases matter through the gates alone."""
     model, (images, labels) = make(Enumerated), make_examples((2, 3, 2), 3)
     head, bias = make_head(2)
-    expected = accumulate(model, head, bias, [(images, labels)])
+    expected = px_statistic(model, (head, bias), [(images, labels)])
     model.last.bias.data.add_(10.0)
-    found = accumulate(model, head, bias + 1, [(images, labels + 7), (images, labels)])
+    found = px_statistic(model, (head, bias + 1), [(images, labels + 7), (images, labels)])
     for name, tensor in found.items():
         assert relative_error(tensor, expected[name]) < 1e-12
     model.hidden.bias.data.sub_(100.0)
-    closed = accumulate(model, head, bias, [(images, labels)])
+    closed = px_statistic(model, (head, bias), [(images, labels)])
     assert relative_error(closed["hidden.weight"], expected["hidden.weight"]) > 0.01
 
 
@@ -267,7 +266,7 @@ def test_values_beyond_float32() -> None:
     for layer in layers:
         layer.weight.data.fill_(0.5)
     batch = (torch.ones(1, 64), torch.zeros(1))
-    found = accumulate(nn.Sequential(*layers), torch.ones(1, 64), torch.zeros(1), [batch])
+    found = px_statistic(nn.Sequential(*layers), (torch.ones(1, 64), torch.zeros(1)), [batch])
     # z1 = 64^31: that many paths. 64^29 of them lead through one weight, each with 29 other weights of 1/4.
     expected = torch.full((64, 64), 64.0**31 * 64.0**29 * 0.25**29, dtype=torch.float64)
     assert found["7.weight"].shape == (64, 64) and relative_error(found["7.weight"], expected) < 1e-10

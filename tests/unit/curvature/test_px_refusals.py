@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from obtransfer.criteria.statistics.px import accumulate
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
-from tiny_models import TinyCNN, TinyViT, make, make_head
+from tiny_models import TinyCNN, TinyViT, make, make_head, statistic
 from torch import Tensor, nn
+
+px_statistic = partial(statistic, estimator="px", structure="per_weight")
 
 
 def refused(model: nn.Module, shape: tuple[int, ...], match: str, num_features: int = 4) -> None:
     images = torch.randn(2, *shape, dtype=next(model.parameters()).dtype)
     with pytest.raises(ObtransferError, match=match):
-        accumulate(model, *make_head(num_features), [(images, torch.tensor([0, 1]))])
+        px_statistic(model, make_head(num_features), [(images, torch.tensor([0, 1]))])
     for module in model.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
 
@@ -90,4 +92,4 @@ class Pooled(nn.Module):
 def test_images_of_several_shapes_are_refused() -> None:
     images = [torch.randn(1, 3, size, size, dtype=torch.float64) for size in (5, 6)]
     with pytest.raises(ObtransferError, match=r"one shape; got \[3, 6, 6\] after \[3, 5, 5\]"):
-        accumulate(Pooled().double(), *make_head(3), [(i, torch.tensor([0])) for i in images])
+        px_statistic(Pooled().double(), make_head(3), [(i, torch.tensor([0])) for i in images])

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
+from obtransfer.curvature.examples import Head
+from obtransfer.curvature.request import Request
 from obtransfer.curvature.statistic import (
     Calibration,
-    compute_statistic,
+    describe,
     memory_limit,
-    parse_structure,
+    statistic_of,
     write_in_groups,
 )
 from obtransfer.errors import ObtransferError
 from obtransfer.models.preprocessing import Preprocessing
 
+PIXELS = Preprocessing(6, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 GROUPS = [["a", "b"], ["c"], ["d"]]
 
 
@@ -76,29 +78,9 @@ def test_the_memory_asked_for_or_half_of_what_is_free(monkeypatch: pytest.Monkey
     assert memory_limit(None, "cpu") == 50 * 2**20
 
 
-def test_structures_as_paths_write_them() -> None:
-    assert [parse_structure(word) for word in ("diagonal", "block16", "blockrow", "kfac", "per_weight")] == [
-        ("diagonal", 1),
-        ("block", 16),
-        ("block", "row"),
-        ("kfac", 1),
-        ("per_weight", 1),
-    ]
-
-
 def test_data_is_needed_where_an_estimator_reads_some() -> None:
-    from obtransfer.curvature.statistic import compute_statistic
-
     with pytest.raises(ObtransferError, match="gradient needs a source's images and head"):
-        compute_statistic(
-            None,  # type: ignore[arg-type]
-            {"prunable": ["a"]},
-            None,
-            estimator="gradient",
-            structure="per_weight",
-            settings={"loss": "squared_error"},
-            seed=0,
-        )
+        statistic_of(Narrow(8), Calibration.blank(PIXELS, "cpu"), Request("gradient", "per_weight"))
 
 
 class Narrow(torch.nn.Module):
@@ -118,28 +100,23 @@ class Narrow(torch.nn.Module):
 def calibration() -> Calibration:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (10, 6, 6, 3), dtype=np.uint8)
-    head = rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, dtype=np.float32)
-    look = Preprocessing(6, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), 8, "cpu"
-    return Calibration(pixels, np.arange(10) % 3, np.arange(10), *head, *look)
-
-
-def asked(estimator: str, structure: str) -> dict[str, Any]:
-    settings = {"loss": "squared_error", "num_samples": 1, "num_probes": 3}
-    return {"estimator": estimator, "structure": structure, "settings": settings, "seed": 0}
+    head = Head(torch.from_numpy(rng.normal(size=(3, 5)).astype(np.float32)), torch.zeros(3))
+    return Calibration(pixels, np.arange(10) % 3, np.arange(10), head, PIXELS, 8, "cpu")
 
 
 def test_a_statistic_in_memory_is_laid_out_as_the_one_in_its_file(tmp_path: Path) -> None:
-    """What builds on it has the same bits from either."""
-    model, card = Narrow(8).to(memory_format=torch.channels_last), {"prunable": ["conv.weight"]}
-    first = compute_statistic(model, card, calibration(), **asked("gradient", "per_weight"))
+    """What builds on it has the same bits from a file, from memory, and where it is computed first."""
+    model = Narrow(8).to(memory_format=torch.channels_last)
+    first = statistic_of(model, calibration(), Request("gradient", "per_weight"))
     assert first["conv.weight"].flags.c_contiguous
     write_tensors(tmp_path / "first.safetensors", first, kind="curvature")
     mapped = map_tensors(tmp_path / "first.safetensors", kind="curvature").tensors
-    one, other = (
-        compute_statistic(model, card, calibration(), **asked("hessian_gradient", "per_weight"), first=given)
-        for given in (first, mapped)
+    request = Request("hessian_gradient", "per_weight")
+    one, *others = (
+        statistic_of(model, calibration(), request, prior=given) for given in (first, mapped, None)
     )
-    np.testing.assert_array_equal(one["conv.weight"], other["conv.weight"])
+    for other in others:
+        np.testing.assert_array_equal(one["conv.weight"], other["conv.weight"])
 
 
 @pytest.mark.parametrize(
@@ -148,9 +125,23 @@ def test_a_statistic_in_memory_is_laid_out_as_the_one_in_its_file(tmp_path: Path
 def test_images_that_do_not_fit_go_in_smaller_batches(
     estimator: str, structure: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    card = {"prunable": ["conv.weight"]}
-    wide, narrow = (
-        compute_statistic(Narrow(most), card, calibration(), **asked(estimator, structure)) for most in (8, 3)
-    )
+    request = Request(estimator, structure)
+    wide, narrow = (statistic_of(Narrow(most), calibration(), request) for most in (8, 3))
     np.testing.assert_allclose(narrow["conv.weight"], wide["conv.weight"], rtol=1e-4, atol=1e-6)
     assert "going on with 2" in capsys.readouterr().err
+
+
+def test_a_file_says_what_its_statistic_was_made_of() -> None:
+    request = Request.of("mc_fisher", "block5", {"loss": "cross_entropy", "num_samples": 3, "num_probes": 9})
+    assert describe("minivit.dino", calibration(), request) == {
+        "backbone": "minivit.dino",
+        "estimator": "mc_fisher",
+        "structure": "block",
+        "block_size": 5,
+        "num_examples": 10,
+        "num_classes": 3,
+        "loss": "cross_entropy",
+        "num_samples": 3,
+    }
+    found = describe("minivit.dino", Calibration.blank(PIXELS, "cpu"), Request("synflow", "per_weight"))
+    assert (found["block_size"], found["num_examples"], found["num_classes"]) == (None, 0, 0)

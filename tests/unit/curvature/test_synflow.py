@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from exact_curvature import relative_error
-from obtransfer.criteria.statistics.synflow import accumulate
 from obtransfer.criteria.synflow import synflow
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import build
-from tiny_models import TinyCNN, TinyViT, make
+from tiny_models import TinyCNN, TinyViT, make, statistic
 from torch import Tensor, nn
 
 
 def flow(model: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    return accumulate(model, None, None, None, input_shape=shape)  # type: ignore[arg-type]
+    batch = torch.randn(1, *shape), torch.zeros(1)
+    return statistic(model, None, [batch], estimator="synflow", structure="per_weight")
 
 
 def scores(model: nn.Module, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -105,7 +105,7 @@ def test_a_deep_network_leaves_float32_but_not_float64() -> None:
     assert relative_error(found["0.weight"], torch.full((64, 64), 64.0**29, dtype=torch.float64)) < 1e-12
     for layer in layers:
         layer.weight.data.fill_(1e20)
-    with pytest.raises(ObtransferError, match="NaN or infinite"):
+    with pytest.raises(ObtransferError, match="NaN or infinity in"):
         flow(nn.Sequential(*layers), (64,))
 
 
@@ -116,14 +116,14 @@ def test_features_that_cancel_are_refused() -> None:
         flow(model, TinyViT.input_shape)
 
 
-def test_the_shape_may_come_from_the_first_batch() -> None:
-    model, images = chain(), torch.randn(2, 3, 9, 9)
-    found = accumulate(model, None, None, iter([(images, torch.zeros(2))]))
+def test_only_the_shape_of_the_first_image_is_read() -> None:
+    model, images = chain(), torch.full((2, 3, 9, 9), torch.nan)
+    batches = iter([(images, torch.zeros(2)), None])
+    found = statistic(model, None, batches, estimator="synflow", structure="per_weight")
     for name, expected in flow(model, (3, 9, 9)).items():
         assert torch.equal(found[name], expected)
-    for batches in (None, []):
-        with pytest.raises(ObtransferError, match=r"input_shape = \(C, H, W\), but got none"):
-            accumulate(model, None, None, batches)
+    with pytest.raises(ObtransferError, match="shape of an image; got no images"):
+        statistic(model, None, [], estimator="synflow", structure="per_weight")
 
 
 def test_position_embeddings_and_layers_of_a_real_transformer() -> None:
