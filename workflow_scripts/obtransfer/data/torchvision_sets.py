@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class TorchvisionSet(DatasetReader):
         names: of the classes, where the instance does not know them.
     """
 
-    downloads: ClassVar[bool] = True
+    downloads: bool = field(default=True, init=False)
     name: str
     num_classes: int = field()
     train: tuple[Part, ...]
