@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+configfile: workflow.source_path("config.yaml")
 
 
 include: "rules/common.smk"
@@ -34,8 +34,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        RESULTS / "summary.csv",
-        RESULTS / "figures",
-        RESULTS / "summary.txt",
-        RESULTS / "criteria.md",
-        exports_of_grid,
+        made(paths.SUMMARY),
+        made(paths.FIGURES),
+        made(paths.SUMMARY_TEXT),
+        made(paths.CRITERIA_TEXT),
+        inputs.exports_of_grid,

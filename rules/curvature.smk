@@ -1,95 +1,80 @@
 rule compute_curvature:
     input:
-        weights=weights_of,
+        weights=inputs.weights,
         mask=[],
-        task_images=source_images,
-        head=RESULTS / "heads/{backbone}/{source}.safetensors",
-        first=earlier_of_dense,
+        task_images=inputs.source_images,
+        head=inputs.source_head,
+        prior=inputs.prior,
     output:
-        curvature=RESULTS
-        / "curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.safetensors",
+        curvature=made(paths.CURVATURE),
     log:
-        RESULTS
-        / "logs/compute_curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.log",
+        log_of("compute_curvature", paths.CURVATURE),
     benchmark:
-        RESULTS
-        / "benchmarks/compute_curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.tsv"
+        benchmark_of("compute_curvature", paths.CURVATURE)
     conda:
         "../envs/steps.yaml"
     params:
-        settings=estimator_settings,
-        part=[1, 1],
-        code=estimator_code,
+        settings=params.statistic_settings,
+        share=[1, 1],
+        code=params.estimator_code,
     script:
         "../workflow_scripts/compute_curvature.py"
 
 
 use rule compute_curvature as compute_data_free_statistic with:
     input:
-        weights=weights_of,
+        weights=inputs.weights,
         mask=[],
         task_images=[],
         head=[],
-        first=[],
+        prior=[],
     output:
-        curvature=RESULTS / "curvature/{backbone}/{estimator}.{structure}.safetensors",
+        curvature=made(paths.DATA_FREE_STATISTIC),
     log:
-        RESULTS
-        / "logs/compute_data_free_statistic/{backbone}/{estimator}.{structure}.log",
+        log_of("compute_data_free_statistic", paths.DATA_FREE_STATISTIC),
     benchmark:
-        RESULTS
-        / "benchmarks/compute_data_free_statistic/{backbone}/{estimator}.{structure}.tsv"
-    conda:
-        "../envs/steps.yaml"
+        benchmark_of("compute_data_free_statistic", paths.DATA_FREE_STATISTIC)
     params:
         settings={},
-        part=[1, 1],
+        share=[1, 1],
         seed="0",
-        code=estimator_code,
+        code=params.estimator_code,
 
 
 use rule compute_curvature as compute_share with:
     output:
-        curvature=RESULTS
-        / "curvature/{backbone}/{source}/seed_{seed}/shares/{estimator}.{structure}.{share}_of_{shares}.safetensors",
+        curvature=made(paths.SHARE),
     log:
-        RESULTS
-        / "logs/compute_share/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.{share}_of_{shares}.log",
+        log_of("compute_share", paths.SHARE),
     benchmark:
-        RESULTS
-        / "benchmarks/compute_share/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.{share}_of_{shares}.tsv"
+        benchmark_of("compute_share", paths.SHARE)
+    params:
+        settings=params.statistic_settings,
+        share=params.share,
+        code=params.estimator_code,
+
+
+rule merge_shares:
+    input:
+        shares=inputs.shares,
+    output:
+        curvature=made(paths.CURVATURE),
+    log:
+        log_of("merge_shares", paths.CURVATURE),
+    benchmark:
+        benchmark_of("merge_shares", paths.CURVATURE)
     conda:
         "../envs/steps.yaml"
     params:
-        settings=estimator_settings,
-        part=share_number,
-        code=estimator_code,
+        code=params.merging_code,
+    script:
+        "../workflow_scripts/merge_shares.py"
 
 
-if config["curvature"]["shares"] > 1:
+if CONFIG.curvature.shares > 1:
 
     ruleorder: merge_shares > compute_curvature
 
 else:
 
     ruleorder: compute_curvature > merge_shares
-
-
-rule merge_shares:
-    input:
-        shares=shares_of_curvature,
-    output:
-        curvature=RESULTS
-        / "curvature/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.safetensors",
-    log:
-        RESULTS
-        / "logs/merge_shares/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.log",
-    benchmark:
-        RESULTS
-        / "benchmarks/merge_shares/{backbone}/{source}/seed_{seed}/{estimator}.{structure}.tsv"
-    conda:
-        "../envs/steps.yaml"
-    params:
-        code=source_digest("merge_shares"),
-    script:
-        "../workflow_scripts/merge_shares.py"

@@ -1,34 +1,32 @@
 rule download_dataset:
     output:
-        images=RESULTS / "datasets/{dataset}.csv",
+        images=made(paths.DATASET),
     log:
-        RESULTS / "logs/download_dataset/{dataset}.log",
+        log_of("download_dataset", paths.DATASET),
     benchmark:
-        RESULTS / "benchmarks/download_dataset/{dataset}.tsv"
+        benchmark_of("download_dataset", paths.DATASET)
     conda:
         "../envs/steps.yaml"
     params:
-        entry=dataset_entry,
-        reader=dataset_reader,
-        code=dataset_code,
+        entry=params.dataset,
+        code=params.dataset_code,
     script:
         "../workflow_scripts/download_dataset.py"
 
 
 rule prepare_task:
     output:
-        task_images=RESULTS / "tasks/{task}/{view}.safetensors",
+        task_images=made(paths.TASK_IMAGES),
     log:
-        RESULTS / "logs/prepare_task/{task}/{view}.log",
+        log_of("prepare_task", paths.TASK_IMAGES),
     benchmark:
-        RESULTS / "benchmarks/prepare_task/{task}/{view}.tsv"
+        benchmark_of("prepare_task", paths.TASK_IMAGES)
     conda:
         "../envs/steps.yaml"
     params:
-        loader=task_loader,
-        data=task_data,
-        settings=task_settings,
-        code=task_code,
+        data=params.task_data,
+        settings=params.task_settings,
+        code=params.task_code,
     script:
         "../workflow_scripts/prepare_task.py"
 
@@ -36,15 +34,15 @@ rule prepare_task:
 # Tasks from data sets: photographs are decoded by several threads, and not on a login node.
 use rule prepare_task as prepare_images with:
     input:
-        downloaded=downloaded,
+        downloaded=inputs.downloaded,
     output:
-        task_images=RESULTS / "tasks/{task}/{view}.safetensors",
+        task_images=made(paths.TASK_IMAGES),
     log:
-        RESULTS / "logs/prepare_images/{task}/{view}.log",
+        log_of("prepare_images", paths.TASK_IMAGES),
     benchmark:
-        RESULTS / "benchmarks/prepare_images/{task}/{view}.tsv"
+        benchmark_of("prepare_images", paths.TASK_IMAGES)
     wildcard_constraints:
-        task="|".join(config.get("tasks", {})) or "(?!)",
+        task="|".join(CONFIG.tasks) or "(?!)",
     threads: 8
 
 
@@ -53,20 +51,20 @@ ruleorder: prepare_images > prepare_task
 
 rule fit_head:
     input:
-        weights=weights_of,
-        task_images=task_images,
+        weights=inputs.weights,
+        task_images=inputs.task_images,
     output:
-        head=RESULTS / "heads/{backbone}/{task}.safetensors",
+        head=made(paths.HEAD),
     log:
-        RESULTS / "logs/fit_head/{backbone}/{task}.log",
+        log_of("fit_head", paths.HEAD),
     benchmark:
-        RESULTS / "benchmarks/fit_head/{backbone}/{task}.tsv"
+        benchmark_of("fit_head", paths.HEAD)
     conda:
         "../envs/steps.yaml"
     params:
-        alpha=config["heads"]["alpha"],
-        fit_split=config["heads"].get("fit_split", "train"),
-        batch_size=config["evaluate"]["batch_size"],
-        code=source_digest("fit_head"),
+        alpha=CONFIG.heads.alpha,
+        fit_split=CONFIG.heads.fit_split,
+        batch_size=CONFIG.evaluate.batch_size,
+        code=code_digest("fit_head"),
     script:
         "../workflow_scripts/fit_head.py"

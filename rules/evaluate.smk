@@ -1,44 +1,37 @@
 rule evaluate_pruned:
     input:
-        weights=weights_of,
-        mask=mask_of,
-        recalibration=recalibration_task,
-        tasks=suite_tasks,
-        heads=suite_heads,
+        weights=inputs.weights,
+        mask=inputs.mask,
+        recalibration=inputs.recalibration,
+        tasks=inputs.suite_images,
+        heads=inputs.suite_heads,
     output:
-        accuracies=RESULTS / "evaluations/{backbone}/{state}/{batchnorm}/{suite}.csv",
+        accuracies=made(paths.EVALUATION),
     log:
-        RESULTS / "logs/evaluate_pruned/{backbone}/{state}/{batchnorm}/{suite}.log",
+        log_of("evaluate_pruned", paths.EVALUATION),
     benchmark:
-        RESULTS
-        / "benchmarks/evaluate_pruned/{backbone}/{state}/{batchnorm}/{suite}.tsv"
+        benchmark_of("evaluate_pruned", paths.EVALUATION)
     conda:
         "../envs/steps.yaml"
     params:
-        alpha=config["heads"]["alpha"],
-        batch_size=config["evaluate"]["batch_size"],
-        mixed_precision=config["evaluate"].get("mixed_precision", False),
-        code=source_digest("evaluate"),
+        alpha=CONFIG.heads.alpha,
+        batch_size=CONFIG.evaluate.batch_size,
+        precision=CONFIG.precision,
+        code=code_digest("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"
 
 
 use rule evaluate_pruned as evaluate_finetuned with:
     input:
-        weights=RESULTS
-        / "finetuned/{backbone}/{state}/{batchnorm}/{tuning}.safetensors",
+        weights=inputs.finetuned,
         mask=[],
         recalibration=[],
-        tasks=suite_tasks,
-        heads=suite_heads,
+        tasks=inputs.suite_images,
+        heads=inputs.suite_heads,
     output:
-        accuracies=RESULTS
-        / "evaluations/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.csv",
+        accuracies=made(paths.FINETUNED_EVALUATION),
     log:
-        RESULTS
-        / "logs/evaluate_finetuned/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.log",
+        log_of("evaluate_finetuned", paths.FINETUNED_EVALUATION),
     benchmark:
-        RESULTS
-        / "benchmarks/evaluate_finetuned/{backbone}/{state}/{batchnorm}/{tuning}/{suite}.tsv"
-    conda:
-        "../envs/steps.yaml"
+        benchmark_of("evaluate_finetuned", paths.FINETUNED_EVALUATION)

@@ -1,23 +1,21 @@
 rule finetune:
     input:
-        weights=weights_of,
-        mask=mask_of,
-        task_images=source_images,
-        head=RESULTS / "heads/{backbone}/{source}.safetensors",
-        recalibration=recalibration_task,
+        weights=inputs.weights,
+        mask=inputs.mask,
+        task_images=inputs.source_images,
+        head=inputs.source_head,
+        recalibration=inputs.recalibration,
     output:
-        finetuned=RESULTS
-        / "finetuned/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.safetensors",
+        finetuned=made(paths.FINETUNED),
     log:
-        RESULTS
-        / "logs/finetune/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.log",
+        log_of("finetune", paths.FINETUNED),
     benchmark:
-        RESULTS
-        / "benchmarks/finetune/{backbone}/{state}/{batchnorm}/on_{source}/seed_{seed}.tsv"
+        benchmark_of("finetune", paths.FINETUNED)
     conda:
         "../envs/steps.yaml"
     params:
-        settings=config["finetune"],
-        code=source_digest("finetune"),
+        settings=asdict(CONFIG.finetune),
+        precision=CONFIG.precision,
+        code=code_digest("finetune"),
     script:
         "../workflow_scripts/finetune.py"

@@ -1,24 +1,19 @@
 rule compute_mask:
     input:
-        scores=scores_of_mask,
-        weights=weights_to_update,
-        curvature=curvature_to_update,
+        scores=inputs.scores_of_mask,
+        weights=inputs.weights_to_update,
+        curvature=inputs.curvature_to_update,
     output:
-        mask=RESULTS
-        / "masks/{backbone}/{scoring}/{allocation}/sparsity_{sparsity}.safetensors",
-        layers=RESULTS
-        / "masks/{backbone}/{scoring}/{allocation}/sparsity_{sparsity}.layers.csv",
+        mask=made(paths.MASK),
+        layers=made(paths.LAYERS),
     log:
-        RESULTS
-        / "logs/compute_mask/{backbone}/{scoring}/{allocation}/sparsity_{sparsity}.log",
+        log_of("compute_mask", paths.MASK),
     benchmark:
-        RESULTS
-        / "benchmarks/compute_mask/{backbone}/{scoring}/{allocation}/sparsity_{sparsity}.tsv"
+        benchmark_of("compute_mask", paths.MASK)
     conda:
         "../envs/steps.yaml"
     params:
-        allocate=allocation_function,
         target="",
-        code=allocation_code,
+        code=params.allocation_code,
     script:
         "../workflow_scripts/compute_mask.py"

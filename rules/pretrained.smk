@@ -1,16 +1,16 @@
 rule download_pretrained:
     output:
-        weights=RESULTS / "pretrained/{backbone}.safetensors",
+        weights=made(paths.PRETRAINED),
     log:
-        RESULTS / "logs/download_pretrained/{backbone}.log",
+        log_of("download_pretrained", paths.PRETRAINED),
     benchmark:
-        RESULTS / "benchmarks/download_pretrained/{backbone}.tsv"
+        benchmark_of("download_pretrained", paths.PRETRAINED)
     conda:
         "../envs/steps.yaml"
     params:
-        entry=backbone_entry,
-        file=file_of_backbone,
-        fetching=fetching,
-        code=backbone_code,
+        entry=params.backbone,
+        file=params.file_of_backbone,
+        fetching=params.fetching,
+        code=params.backbone_code,
     script:
         "../workflow_scripts/download_pretrained.py"

@@ -1,52 +1,52 @@
 rule summarise:
     input:
-        evaluations=evaluations_of_grid,
+        evaluations=inputs.evaluations_of_grid,
     output:
-        summary=RESULTS / "summary.csv",
+        summary=made(paths.SUMMARY),
     log:
-        RESULTS / "logs/summarise.log",
+        log_of("summarise", paths.SUMMARY),
     benchmark:
-        RESULTS / "benchmarks/summarise.tsv"
+        benchmark_of("summarise", paths.SUMMARY)
     conda:
         "../envs/steps.yaml"
     params:
-        settings=grid_settings,
-        code=source_digest("summarise"),
+        points=params.points,
+        code=code_digest("summarise"),
     script:
         "../workflow_scripts/summarise.py"
 
 
 rule figures:
     input:
-        summary=RESULTS / "summary.csv",
+        summary=made(paths.SUMMARY),
     output:
-        figures=directory(RESULTS / "figures"),
-        text=RESULTS / "summary.txt",
+        figures=directory(made(paths.FIGURES)),
+        text=made(paths.SUMMARY_TEXT),
     log:
-        RESULTS / "logs/figures.log",
+        log_of("figures", paths.FIGURES),
     benchmark:
-        RESULTS / "benchmarks/figures.tsv"
+        benchmark_of("figures", paths.FIGURES)
     conda:
         "../envs/steps.yaml"
     params:
-        code=source_digest("figures"),
+        code=code_digest("figures"),
     script:
         "../workflow_scripts/figures.py"
 
 
 rule compare_criteria:
     input:
-        summary=RESULTS / "summary.csv",
+        summary=made(paths.SUMMARY),
     output:
-        table=RESULTS / "criteria.csv",
-        text=RESULTS / "criteria.md",
+        table=made(paths.CRITERIA),
+        text=made(paths.CRITERIA_TEXT),
     log:
-        RESULTS / "logs/compare_criteria.log",
+        log_of("compare_criteria", paths.CRITERIA),
     benchmark:
-        RESULTS / "benchmarks/compare_criteria.tsv"
+        benchmark_of("compare_criteria", paths.CRITERIA)
     conda:
         "../envs/steps.yaml"
     params:
-        code=source_digest("compare_criteria"),
+        code=code_digest("compare_criteria"),
     script:
         "../workflow_scripts/compare_criteria.py"

@@ -1,89 +1,75 @@
 # Pruning in rounds: up to ten are jobs of their own, more are one job with a checkpoint after each.
-ROUND = "{backbone}/{scoring}/{allocation}/sparsity_{sparsity}/round_{round}"
-ROUNDS = "{backbone}/{scoring}/{allocation}/sparsity_{sparsity}"
-
-
 use rule compute_curvature as compute_round_statistic with:
     input:
-        weights=weights_of,
-        mask=mask_of_round_before,
-        task_images=scoring_images,
-        head=scoring_head,
-        first=earlier_of_round,
+        weights=inputs.weights,
+        mask=inputs.mask_of_round_before,
+        task_images=inputs.scoring_images,
+        head=inputs.scoring_head,
+        prior=inputs.prior_of_round,
     output:
-        curvature=RESULTS / f"rounds/{ROUND}/{{estimator}}.{{structure}}.safetensors",
+        curvature=made(paths.ROUND_STATISTIC),
     log:
-        RESULTS
-        / f"logs/compute_round_statistic/{ROUND}/{{estimator}}.{{structure}}.log",
+        log_of("compute_round_statistic", paths.ROUND_STATISTIC),
     benchmark:
-        RESULTS
-        / f"benchmarks/compute_round_statistic/{ROUND}/{{estimator}}.{{structure}}.tsv"
-    conda:
-        "../envs/steps.yaml"
+        benchmark_of("compute_round_statistic", paths.ROUND_STATISTIC)
     params:
-        settings=estimator_settings,
-        part=[1, 1],
-        seed=scoring_seed,
-        code=estimator_code,
+        settings=params.statistic_settings,
+        share=[1, 1],
+        seed=params.seed_of_scoring,
+        code=params.estimator_code,
 
 
 use rule compute_scores as compute_round_scores with:
     input:
-        weights=weights_of,
-        mask=mask_of_round_before,
-        curvature=statistic_of_round,
-        damping=damping_of,
+        weights=inputs.weights,
+        mask=inputs.mask_of_round_before,
+        curvature=inputs.statistic_of_round,
+        damping=inputs.damping,
     output:
-        scores=RESULTS / f"rounds/{ROUND}/scores.safetensors",
+        scores=made(paths.ROUND_SCORES),
     log:
-        RESULTS / f"logs/compute_round_scores/{ROUND}.log",
+        log_of("compute_round_scores", paths.ROUND),
     benchmark:
-        RESULTS / f"benchmarks/compute_round_scores/{ROUND}.tsv"
-    conda:
-        "../envs/steps.yaml"
+        benchmark_of("compute_round_scores", paths.ROUND)
 
 
 use rule compute_mask as compute_round_mask with:
     input:
-        scores=scores_of_round,
+        scores=inputs.scores_of_round,
         weights=[],
         curvature=[],
     output:
-        mask=RESULTS / f"rounds/{ROUND}/mask.safetensors",
-        layers=RESULTS / f"rounds/{ROUND}/mask.layers.csv",
+        mask=made(paths.ROUND_MASK),
+        layers=made(paths.ROUND_LAYERS),
     log:
-        RESULTS / f"logs/compute_round_mask/{ROUND}.log",
+        log_of("compute_round_mask", paths.ROUND),
     benchmark:
-        RESULTS / f"benchmarks/compute_round_mask/{ROUND}.tsv"
-    conda:
-        "../envs/steps.yaml"
+        benchmark_of("compute_round_mask", paths.ROUND)
     params:
-        allocate=allocation_function,
-        target=sparsity_of_round,
-        code=allocation_code,
+        target=params.sparsity_of_round,
+        code=params.allocation_code,
 
 
 rule score_in_rounds:
     input:
-        weights=weights_of,
-        task_images=scoring_images,
-        head=scoring_head,
-        damping=damping_of,
+        weights=inputs.weights,
+        task_images=inputs.scoring_images,
+        head=inputs.scoring_head,
+        damping=inputs.damping,
     output:
-        scores=RESULTS / f"rounds/{ROUNDS}/last_scores.safetensors",
+        scores=made(paths.LAST_SCORES),
     log:
-        RESULTS / f"logs/score_in_rounds/{ROUNDS}.log",
+        log_of("score_in_rounds", paths.ROUNDS),
     benchmark:
-        RESULTS / f"benchmarks/score_in_rounds/{ROUNDS}.tsv"
+        benchmark_of("score_in_rounds", paths.ROUNDS)
     conda:
         "../envs/steps.yaml"
     params:
-        score=score_function,
-        options=score_options,
-        statistic=statistic_in_rounds,
-        allocate=allocation_function,
-        sparsities=sparsities_of_rounds,
-        chance=scoring_seed,
-        code=rounds_code,
+        criterion=params.criterion,
+        options=params.criterion_options,
+        statistic=params.statistic_in_rounds,
+        sparsities=params.sparsities_of_rounds,
+        seed=params.seed_of_scoring,
+        code=params.rounds_code,
     script:
         "../workflow_scripts/score_in_rounds.py"

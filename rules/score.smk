@@ -1,45 +1,44 @@
 rule choose_damping:
     input:
-        weights=weights_of,
-        task_images=source_images,
-        head=RESULTS / "heads/{backbone}/{source}.safetensors",
-        statistics=damped_statistics,
+        weights=inputs.weights,
+        task_images=inputs.source_images,
+        head=inputs.source_head,
+        statistics=inputs.damped_statistics,
     output:
-        choice=RESULTS / "damping/{backbone}/{source}/seed_{seed}.csv",
+        choice=made(paths.DAMPING),
     log:
-        RESULTS / "logs/choose_damping/{backbone}/{source}/seed_{seed}.log",
+        log_of("choose_damping", paths.DAMPING),
     benchmark:
-        RESULTS / "benchmarks/choose_damping/{backbone}/{source}/seed_{seed}.tsv"
+        benchmark_of("choose_damping", paths.DAMPING)
     conda:
         "../envs/steps.yaml"
     params:
-        labels=damped_labels(),
-        settings=config.get("damping_choice", {}),
-        allocate=ALLOCATIONS["global"],
-        batch_size=config["evaluate"]["batch_size"],
-        code=damping_code,
+        labels=params.damped_labels,
+        settings=params.damping_choice,
+        batch_size=CONFIG.evaluate.batch_size,
+        code=params.damping_code,
     script:
         "../workflow_scripts/choose_damping.py"
 
 
 rule compute_scores:
     input:
-        weights=weights_of,
+        weights=inputs.weights,
         mask=[],
-        curvature=curvature_of,
-        damping=damping_of,
+        curvature=inputs.curvature,
+        damping=inputs.damping,
     output:
-        scores=RESULTS / "scores/{backbone}/{scoring}.safetensors",
+        scores=made(paths.SCORES),
     log:
-        RESULTS / "logs/compute_scores/{backbone}/{scoring}.log",
+        log_of("compute_scores", paths.SCORES),
     benchmark:
-        RESULTS / "benchmarks/compute_scores/{backbone}/{scoring}.tsv"
+        benchmark_of("compute_scores", paths.SCORES)
     conda:
         "../envs/steps.yaml"
     params:
-        score=score_function,
-        options=score_options,
-        chance=scoring_seed,
-        code=score_code,
+        criterion=params.criterion,
+        options=params.criterion_options,
+        seed=params.seed_of_scoring,
+        code=params.criterion_code,
     script:
         "../workflow_scripts/compute_scores.py"
