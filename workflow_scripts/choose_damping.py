@@ -17,7 +17,6 @@ def choose_damping(
     *,
     labels: dict[str, dict[str, Any]],
     settings: dict[str, Any],
-    allocate: str,
     batch_size: int,
     seed: str,
     made: dict[str, Any],
@@ -25,12 +24,13 @@ def choose_damping(
     """Write `choice`: accuracies of every candidate on the source's validation images, and the best in its card."""
     from obtransfer.artifacts import map_tensors, read_tensors, write_table
     from obtransfer.assemble import load_pruned
+    from obtransfer.config.settings import DampingChoice
     from obtransfer.data.pixels import select
     from obtransfer.evaluate.accuracy import score_logits
     from obtransfer.evaluate.features import extract_features
     from obtransfer.heads.ridge import RidgeHead
     from obtransfer.pruning.damping_choice import best_damping, try_dampings
-    from obtransfer.registry import CRITERIA, resolve
+    from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
@@ -41,26 +41,25 @@ def choose_damping(
     ridge = RidgeHead(**read_tensors(head, kind="head").tensors)
 
     def evaluate(pruned: Any) -> Any:
-        features = extract_features(
-            pruned, pixels, backbone.preprocessing, batch_size=batch_size, device=device()
-        )
+        features = extract_features(pruned, pixels, backbone.preprocessing, batch_size=batch_size)
         return score_logits(ridge.logits(features), truth)
 
     def scorer(entry: dict[str, Any], path: Path) -> Callable[[float], Any]:
         curvature = map_tensors(path, kind="curvature").tensors
-        make_scores = partial(CRITERIA[entry["score"]].scores, dense, curvature, seed=int(seed))
+        make_scores = partial(CRITERIA[entry["criterion"]].scores, dense, curvature, seed=int(seed))
         return lambda damping: make_scores(options={**entry["options"], "damping": damping})
 
     criteria = {
         label: scorer(entry, path) for (label, entry), path in zip(labels.items(), statistics, strict=True)
     }
-    with bar(len(criteria) * len(settings["candidates"]) * len(settings["sparsities"]), "models") as progress:
+    tried = DampingChoice(**settings)
+    with bar(len(criteria) * len(tried.candidates) * len(tried.sparsities), "models") as progress:
         rows = try_dampings(
             backbone.model,
             dense,
             criteria,
-            **settings,
-            allocate=resolve(allocate),
+            tried,
+            allocate=resolve(ALLOCATIONS["global"]),
             evaluate=evaluate,
             progress=progress,
         )

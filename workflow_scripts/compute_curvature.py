@@ -12,13 +12,13 @@ def compute_curvature(
     mask: Path | None,
     task_images: Path | None,
     head: Path | None,
-    first: Path | None,
+    prior: Path | None,
     curvature: Path,
     *,
     estimator: str,
     structure: str,
     seed: str,
-    part: tuple[int, int],
+    share: tuple[int, int],
     settings: dict[str, Any],
     made: dict[str, Any],
 ) -> None:
@@ -45,14 +45,14 @@ def compute_curvature(
     calibration = Calibration.blank(preprocessing, device())
     if task_images is not None and head is not None:
         calibration = read_calibration(
-            task_images, head, preprocessing, settings, seed=int(seed), share=part, device=device()
+            task_images, head, preprocessing, settings, seed=int(seed), share=share, device=device()
         )
-    prior = map_tensors(first, kind="curvature").tensors if first else None
+    earlier = map_tensors(prior, kind="curvature").tensors if prior else None
 
     def compute(layers: Sequence[str]) -> dict[str, Any]:
         some = replace(request, parameters=tuple(layers))
         with bar(len(calibration.labels), str(request)) as progress:
-            found = statistic_of(model, calibration, some, prior=prior, progress=progress)
+            found = statistic_of(model, calibration, some, prior=earlier, progress=progress)
         check_finite(found, f"{request} of {backbone.name}")
         for name, array in found.items() if estimator == "hessian" else ():
             print(f"{name}: {(array < 0).mean():.1%} of the diagonal is negative", flush=True)

@@ -14,7 +14,6 @@ def compute_mask(
     layers: Path,
     *,
     allocation: str,
-    allocate: str,
     sparsity: str,
     target: str,
     made: dict[str, Any],
@@ -25,39 +24,37 @@ def compute_mask(
     `target` is the sparsity of a round on the way to `sparsity`.
     """
     from obtransfer.artifacts import map_tensors, write_table, write_tensors
-    from obtransfer.assemble import UPDATE
-    from obtransfer.masks.packing import pack
-    from obtransfer.masks.statistics import collapsed_layers, count_weights, density_by_layer, layer_rows
-    from obtransfer.registry import resolve
+    from obtransfer.masks.mask import Mask
+    from obtransfer.registry import ALLOCATIONS, resolve
 
     scored = map_tensors(scores, kind="scores")
     names = scored.metadata["layers"]
-    kept = resolve(allocate)({name: scored.tensors[name] for name in names}, target or sparsity)
-    tensors = pack(kept)
+    found = Mask(
+        resolve(ALLOCATIONS[allocation])({name: scored.tensors[name] for name in names}, target or sparsity)
+    )
     if weights and curvature:
         from obtransfer.masks.update import joint_update
 
         dense = map_tensors(weights, kind="backbone").tensors
         blocks = map_tensors(curvature, kind="curvature").tensors
         damping = scored.metadata["details"]["absolute_damping"]
-        updated = joint_update({name: dense[name] for name in names}, kept, blocks, damping)
-        tensors |= {UPDATE + name: updated[name] for name in names}
-    num_weights, num_removed = count_weights(kept)
-    collapsed = collapsed_layers(kept)
+        updated = joint_update({name: dense[name] for name in names}, found.kept, blocks, damping)
+        found = Mask(found.kept, updated)
+    collapsed = found.collapsed_layers()
     if collapsed:
         print(f"layer collapse: no weights left in {', '.join(collapsed)}", flush=True)
     metadata = {
         "sparsity": target or sparsity,
         "allocation": allocation,
-        "num_weights": num_weights,
-        "num_removed": num_removed,
-        "density_by_layer": density_by_layer(kept),
+        "num_weights": found.num_weights,
+        "num_removed": found.num_removed,
+        "density_by_layer": found.density_by_layer(),
         "collapsed_layers": collapsed,
-        "shapes": {name: list(layer.shape) for name, layer in kept.items()},
+        "shapes": found.shapes(),
         "made": made,
     }
-    write_tensors(mask, tensors, kind="mask", metadata=metadata)
-    write_table(layers, layer_rows(kept), kind="layers", metadata={"made": made})
+    write_tensors(mask, found.tensors(), kind="mask", metadata=metadata)
+    write_table(layers, found.layer_rows(), kind="layers", metadata={"made": made})
 
 
 if "snakemake" in globals():

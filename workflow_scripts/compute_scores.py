@@ -14,9 +14,9 @@ def compute_scores(
     damping: Path | None,
     scores: Path,
     *,
-    score: str,
+    criterion: str,
     options: dict[str, Any],
-    chance: int,
+    seed: int,
     made: dict[str, Any],
 ) -> None:
     """Write `scores`: for each prunable weight the estimated increase of the loss on its removal."""
@@ -31,16 +31,16 @@ def compute_scores(
     tensors = statistics.tensors if statistics else None
     if damping:
         options = {**options, "damping": read_table(damping, kind="damping").metadata["chosen"]}
-    make_scores = partial(CRITERIA[score].scores, options=options, seed=chance)
+    make_scores = partial(CRITERIA[criterion].scores, options=options, seed=seed)
     if mask:
         structure = statistics.metadata["structure"] if statistics else "none"
-        found = score_survivors(make_scores, prunable, tensors, read_mask(mask), structure)
+        found = score_survivors(make_scores, prunable, tensors, read_mask(mask).kept, structure)
     else:
         found = make_scores(prunable, tensors)
-        check_finite(found.scores, f"scores of {backbone.metadata['backbone']} by {score}")
+        check_finite(found.scores, f"scores of {backbone.metadata['backbone']} by {criterion}")
     metadata = {
         "backbone": backbone.metadata["backbone"],
-        "score": score,
+        "criterion": criterion,
         "layers": list(prunable),  # in the network's order, which decides between equal scores
         "details": found.details,
         "made": made,

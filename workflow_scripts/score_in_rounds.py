@@ -14,57 +14,62 @@ def score_in_rounds(
     damping: Path | None,
     scores: Path,
     *,
-    score: str,
+    criterion: str,
     options: dict[str, Any],
     statistic: dict[str, Any],
-    allocate: str,
+    allocation: str,
     sparsities: list[str],
-    chance: int,
+    seed: int,
     made: dict[str, Any],
 ) -> None:
     """Write `scores`, from which the final mask is made; a checkpoint beside them lets a killed run go on."""
     from obtransfer.artifacts import map_tensors, read_table, write_tensors
     from obtransfer.assemble import load_pruned
-    from obtransfer.curvature.statistic import compute_with_earlier, parse_structure, read_calibration
+    from obtransfer.curvature.request import Request
+    from obtransfer.curvature.statistic import Calibration, read_calibration, statistic_of
+    from obtransfer.curvature.structures.base import parse
     from obtransfer.pruning.rounds import score_in_rounds as go
     from obtransfer.pruning.rounds import score_survivors
-    from obtransfer.registry import CRITERIA, resolve
+    from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device
 
     backbone = load_pruned(weights, None, None, device=device())
-    model, card = backbone.model, backbone.metadata
-    dense = map_tensors(weights, kind="backbone").tensors
-    calibration = None
+    tensors = map_tensors(weights, kind="backbone").tensors
+    dense = {name: tensors[name] for name in backbone.prunable}
+    request, structure, calibration = None, "", Calibration.blank(backbone.preprocessing, device())
+    if statistic:
+        named = statistic["estimator"], statistic["structure"]
+        request = Request.of(*named, statistic["settings"], seed=seed, parameters=backbone.prunable)
+        structure = parse(request.structure)[0]
     if statistic and task_images is not None and head is not None:
-        settings = statistic["settings"]
-        examples = {key: settings[key] for key in ("num_examples", "batch_size")}
         calibration = read_calibration(
-            task_images, head, backbone.preprocessing, **examples, seed=chance, device=device()
+            task_images, head, backbone.preprocessing, statistic["settings"], seed=seed, device=device()
         )
     if damping:
         options = {**options, "damping": read_table(damping, kind="damping").metadata["chosen"]}
-    make_scores = partial(CRITERIA[score].scores, options=options, seed=chance)
-    structure = parse_structure(statistic["structure"])[0] if statistic else "none"
+    make_scores = partial(CRITERIA[criterion].scores, options=options, seed=seed)
     checkpoint = scores.with_name(f"{scores.stem}.checkpoint.safetensors")
     with bar(len(sparsities), "rounds") as progress:
         found = go(
-            model,
-            {name: dense[name] for name in card["prunable"]},
+            backbone.model,
             sparsities,
-            statistic=lambda masked: compute_with_earlier(masked, card, calibration, statistic, seed=chance),
-            score=lambda left, statistics, mask: score_survivors(
-                make_scores, left, statistics, mask, structure
+            score=lambda kept: score_survivors(
+                make_scores,
+                dense,
+                statistic_of(backbone.model, calibration, request) if request else None,
+                kept,
+                structure,
             ),
-            allocate=resolve(allocate),
+            allocate=resolve(ALLOCATIONS[allocation]),
             checkpoint=checkpoint,
             identity=made,
             progress=progress,
         )
     metadata = {
-        "backbone": card["backbone"],
-        "score": score,
-        "layers": card["prunable"],
+        "backbone": backbone.name,
+        "criterion": criterion,
+        "layers": list(backbone.prunable),
         "details": found.details,
         "made": made,
     }
