@@ -108,11 +108,7 @@ def inside(annotation: Any, key: str | int) -> Any:
             return keys_of(core)[key]  # type: ignore[arg-type]
         if get_origin(core) is tuple and isinstance(key, int):
             return get_args(core)[0]
-        if (
-            isinstance(key, str)
-            and isinstance(get_origin(core), type)
-            and issubclass(get_origin(core), Mapping)
-        ):
+        if get_origin(core) is Mapping and isinstance(key, str):
             return get_args(core)[1]
     return Any
 

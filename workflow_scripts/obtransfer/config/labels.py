@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields, make_dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import doc
 
 from obtransfer.config.describe import keys_of
 from obtransfer.config.settings import CurvatureSettings, Label
@@ -26,7 +28,7 @@ def keys_of_label(criterion: str) -> type:
         del own["estimator"]
     else:
         able = tuple(name for name in ESTIMATORS if entry.needs in ESTIMATORS[name].structures)
-        own["estimator"] = (Literal[able], REQUIRED)
+        own["estimator"] = (Annotated[Literal[able], doc("of the curvature")], REQUIRED)
     if entry.needs != "block":
         del own["update"]
     return _dataclass(criterion, own, declared)

@@ -307,23 +307,23 @@ class Configuration:
         ),
     ] = "float32"
     data: DataSettings
-    backbones: Annotated[Mapping[str, BackboneEntry], doc("architecture.pretraining: weights of yours")] = (
-        field(default_factory=dict)
-    )
+    backbones: Annotated[
+        Mapping[str, BackboneEntry], doc("your own weights, by name: architecture.pretraining")
+    ] = field(default_factory=dict)
     weights: FetchSettings = field(default_factory=FetchSettings)
-    datasets: Annotated[Mapping[Name, DatasetEntry], doc("name: where the images are")] = field(
+    datasets: Annotated[Mapping[Name, DatasetEntry], doc("where images are, by name")] = field(
         default_factory=dict
     )
-    tasks: Annotated[Mapping[Name, TaskEntry], doc("name: some classes of a data set")] = field(
+    tasks: Annotated[Mapping[Name, TaskEntry], doc("some classes of a data set, by name")] = field(
         default_factory=dict
     )
     suites: Annotated[
         Mapping[Name, Annotated[tuple[str, ...], Len(1), doc("names of tasks")]],
         Len(1),
-        doc("name: tasks that are evaluated together in one pass over a model"),
+        doc("tasks that are evaluated together in one pass over a model, by name"),
     ]
     grid: GridSettings
-    criteria: Annotated[Mapping[Name, Label], doc("label: a criterion and its settings")] = field(
+    criteria: Annotated[Mapping[Name, Label], doc("criteria with their settings, by label")] = field(
         default_factory=dict
     )
     damping_choice: DampingChoice | None = None
