@@ -22,19 +22,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from obtransfer.models.preprocessing import Preprocessing
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
 from common import DEVICE, NUM_CLASSES, SETTINGS, Problem, clock, markdown
 from obtransfer.artifacts import write_tensors
+from obtransfer.config.settings import FinetuneSettings
 from obtransfer.data.pixels import to_batch
 from obtransfer.evaluate.features import extract_features
 from obtransfer.finetune.loop import finetune
-from obtransfer.finetune.settings import FinetuneSettings
+from obtransfer.finetune.run import TrainingRun
+from obtransfer.heads.ridge import RidgeHead
 from obtransfer.masks.apply import apply_mask
-from obtransfer.masks.packing import pack
+from obtransfer.masks.mask import Mask
+from obtransfer.models.load import Backbone
+from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 
 PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -61,11 +64,13 @@ def stored(name: str) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(0, NUM_CLASSES, shape[0])
 
 
-def random_mask(model: nn.Module, share_removed: float = 0.7) -> dict[str, np.ndarray]:
+def random_mask(model: nn.Module, share_removed: float = 0.7) -> Mask:
     """A random mask of a network."""
     rng = np.random.default_rng(0)
     shapes = {name: tuple(model.get_parameter(name).shape) for name in prunable_parameters(model)}
-    return {name: rng.random(shape, dtype=np.float32) >= share_removed for name, shape in shapes.items()}
+    return Mask(
+        {name: rng.random(shape, dtype=np.float32) >= share_removed for name, shape in shapes.items()}
+    )
 
 
 def features_ratio(name: str, repeats: int, now: Callable[[], float]) -> float:
@@ -80,7 +85,7 @@ def features_ratio(name: str, repeats: int, now: Callable[[], float]) -> float:
             model(batch)
 
     def ours() -> None:
-        extract_features(model, pixels, PREPROCESSING, batch_size=size, device=DEVICE)
+        extract_features(model, pixels, PREPROCESSING, batch_size=size)
 
     seconds = best({"bare": bare, "ours": ours}, repeats, now)
     return seconds["bare"] / seconds["ours"]
@@ -90,16 +95,18 @@ def finetuning_ratio(name: str, repeats: int, now: Callable[[], float]) -> float
     """Seconds of plain dense epochs over seconds of ours with a mask."""
     problem, (pixels, labels), size = Problem.of(name), stored(name), SETTINGS[name].batch_size
     model = problem.model.to(memory_format=torch.channels_last)
-    settings = FinetuneSettings(
-        epochs=EPOCHS,
-        batch_size=size,
-        learning_rate=1e-9,
-        momentum=0.9,
-        weight_decay=1e-4,
-        schedule="constant",
-    )
-    mask = random_mask(model)
+    settings = FinetuneSettings(epochs=EPOCHS, batch_size=size, learning_rate=1e-9, schedule="constant")
     head = problem.head_weight, problem.head_bias
+    run = TrainingRun(
+        Backbone(model, PREPROCESSING, (), name, {}),
+        RidgeHead(*(tensor.double().cpu().numpy() for tensor in head)),
+        pixels,
+        labels,
+        settings,
+        seed=0,
+        mask=random_mask(model),
+        precision="bfloat16",
+    )
 
     def plain() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9, weight_decay=1e-4)
@@ -116,17 +123,7 @@ def finetuning_ratio(name: str, repeats: int, now: Callable[[], float]) -> float
             optimizer.step()
 
     def ours() -> None:
-        finetune(
-            model,
-            *head,
-            pixels,
-            labels,
-            mask=mask,
-            settings=settings,
-            seed=0,
-            preprocessing=PREPROCESSING,
-            device=DEVICE,
-        )
+        finetune(run)
 
     seconds = best({"plain": plain, "ours": ours}, repeats, now)
     return seconds["plain"] / seconds["ours"]
@@ -138,13 +135,12 @@ def mask_of_large_network(repeats: int, now: Callable[[], float]) -> tuple[float
 
     model = build(LARGE).to(DEVICE)
     mask = random_mask(model)
-    count = sum(layer.size for layer in mask.values())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mask.safetensors"
-        write_tensors(path, pack(mask), kind="mask", metadata={})
+        write_tensors(path, mask.tensors(), kind="mask", metadata={})
         size = path.stat().st_size
     seconds = best({"apply": lambda: apply_mask(model, mask)}, repeats, now)
-    return seconds["apply"], size / (count / 8), count
+    return seconds["apply"], size / (mask.num_weights / 8), mask.num_weights
 
 
 def main() -> None:

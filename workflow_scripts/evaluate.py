@@ -1,9 +1,12 @@
 """Accuracy of a dense, pruned or fine-tuned backbone on every task of a suite."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obtransfer.runtime.step import run_step
+
+if TYPE_CHECKING:
+    from obtransfer.config.settings import Precision
 
 
 def evaluate(
@@ -16,13 +19,10 @@ def evaluate(
     *,
     alpha: float,
     batch_size: int,
-    mixed_precision: bool,
+    precision: "Precision",
     made: dict[str, Any],
 ) -> None:
-    """Write `accuracies`, an "evaluation" table: a row per task and head (zero_shot, probe).
-
-    `mixed_precision` is for GPUs; a CPU computes in float32.
-    """
+    """Write `accuracies`, an "evaluation" table: a row per task and head (zero_shot, probe)."""
     from obtransfer.artifacts import map_tensors, read_tensors, write_table
     from obtransfer.assemble import load_pruned
     from obtransfer.evaluate.tasks import evaluate_tasks
@@ -36,23 +36,21 @@ def evaluate(
     classifiers = {task: RidgeHead(**head.tensors) for task, head in fitted.items()}
     with bar(len(images), "tasks") as progress:
         rows = evaluate_tasks(
-            backbone.model,
+            backbone,
             images,
             classifiers,
-            backbone.preprocessing,
             alpha=alpha,
             batch_size=batch_size,
-            device=device(),
-            mixed_precision=mixed_precision and device() == "cuda",
+            precision=precision,
             progress=progress,
         )
     for row in rows:
-        # A probe is fitted on the train split always.
-        fit_split = fitted[row["task"]].metadata["fit_split"] if row["head"] == "zero_shot" else "train"
-        row |= {"num_classes": classifiers[row["task"]].num_classes, "fit_split": fit_split}
-    metadata = {key: backbone.metadata[key] for key in ("backbone", "density", "collapsed_layers")} | {
-        "made": made
-    }
+        head = fitted[str(row["task"])]
+        # A probe is always fitted on the train split.
+        fit_split = head.metadata["fit_split"] if row["head"] == "zero_shot" else "train"
+        row |= {"num_classes": len(head.tensors["bias"]), "fit_split": fit_split}
+    metadata = {key: backbone.metadata[key] for key in ("backbone", "density", "collapsed_layers")}
+    metadata["made"] = made
     write_table(accuracies, rows, kind="evaluation", metadata=metadata)
 
 

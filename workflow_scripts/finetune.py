@@ -1,9 +1,12 @@
 """Fine-tune a pruned (or the dense) backbone on the source task, mask held and head frozen."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obtransfer.runtime.step import run_step
+
+if TYPE_CHECKING:
+    from obtransfer.config.settings import Precision
 
 
 def finetune(
@@ -16,39 +19,36 @@ def finetune(
     *,
     seed: str,
     settings: dict[str, Any],
+    precision: "Precision",
     made: dict[str, Any],
 ) -> None:
     """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a stopped or killed run go on."""
-    import torch
     from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
     from obtransfer.assemble import load_pruned, read_mask
+    from obtransfer.config.settings import FinetuneSettings
     from obtransfer.data.pixels import select
     from obtransfer.finetune.loop import finetune as train
-    from obtransfer.finetune.settings import FinetuneSettings
+    from obtransfer.finetune.run import TrainingRun
+    from obtransfer.heads.ridge import RidgeHead
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.step import device, told_to_stop
 
     should_stop = told_to_stop()  # before the images are read: SIGUSR2 would be lost until then
     backbone = load_pruned(weights, mask, recalibration, device=device())
     pixels, labels = select(map_tensors(task_images, kind="task"), "train")
-    classifier = read_tensors(head, kind="head").tensors
+    run = TrainingRun(
+        backbone,
+        RidgeHead(**read_tensors(head, kind="head").tensors),
+        pixels,
+        labels,
+        FinetuneSettings(**settings),
+        int(seed),
+        mask=read_mask(mask) if mask else None,
+        precision=precision,
+    )
     checkpoint = finetuned.with_name(f"{finetuned.stem}.checkpoint.safetensors")
-    with bar(settings["epochs"] * -(-len(labels) // settings["batch_size"]), "steps") as progress:
-        history = train(
-            backbone.model,
-            torch.from_numpy(classifier["weight"]),
-            torch.from_numpy(classifier["bias"]),
-            pixels,
-            labels,
-            mask=read_mask(mask) if mask else None,
-            settings=FinetuneSettings(**settings),
-            seed=int(seed),
-            preprocessing=backbone.preprocessing,
-            checkpoint=checkpoint,
-            device=device(),
-            progress=progress,
-            should_stop=should_stop,
-        )
+    with bar(run.settings.epochs * run.steps_per_epoch, "steps") as progress:
+        history = train(run, checkpoint=checkpoint, progress=progress, should_stop=should_stop)
     tensors = {name: tensor.cpu().numpy() for name, tensor in backbone.model.state_dict().items()}
     metadata = backbone.metadata | {"history": history, "made": made}
     write_tensors(finetuned, tensors, kind="backbone", metadata=metadata)

@@ -48,7 +48,6 @@ def fit_head(
                 pixels,
                 backbone.preprocessing,
                 batch_size=batch_size,
-                device=device(),
                 progress=progress,
             )
     ridge = fit_ridge(features[fit_split], labels[fit_split], len(task.metadata["classes"]), alpha=alpha)

@@ -99,7 +99,7 @@ def test_official_files_and_an_imagenet_tree_in_accuracies_out(
     for name in BACKBONES:
         (view,) = {path.stem for path in results.glob("tasks/*/224_*.safetensors")}
         masks = [read_mask(path) for path in results.glob(f"masks/{name}/**/*.safetensors")]
-        kept = [np.concatenate([layer.ravel() for layer in mask.values()]) for mask in masks]
+        kept = [np.concatenate([layer.ravel() for layer in mask.kept.values()]) for mask in masks]
         assert len(kept) == 2 and not np.array_equal(*kept)
         assert all(abs(bits.mean() - 0.5) < 1e-6 for bits in kept)
         for task in TASKS:

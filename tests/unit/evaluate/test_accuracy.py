@@ -30,7 +30,7 @@ def test_loss_is_summed_in_float64_and_logits_are_not_changed():
     [
         (np.zeros((0, 2)), np.zeros(0, dtype=int), "N > 0"),
         (np.zeros((2, 2)), np.zeros(3, dtype=int), r"\[2, 2\] and \[3\]"),
-        (np.zeros((2, 2)), np.array([0, 2]), "another task"),
+        (np.zeros((2, 2)), np.array([0, 2]), "use the head of this task"),
         (np.array([[np.nan, 0.0]]), np.array([0]), "1 of 2 NaN"),
     ],
 )

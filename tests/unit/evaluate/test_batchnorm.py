@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.batchnorm import has_batchnorm, recalibrate_batchnorm
+from obtransfer.evaluate.batchnorm import recalibrate_batchnorm
 from torch import nn
 
 
@@ -36,17 +36,13 @@ def test_nothing_else_changes(net, pixels, norm, batch_size):
     net.norm_last.eval()
     net.norm_first.num_batches_tracked.fill_(5)
     before = copy.deepcopy(net.state_dict())
-    told = []
-    recalibrate_batchnorm(
-        net, pixels, batch_size=batch_size, progress=lambda *done: told.append(done), **norm
-    )
+    recalibrate_batchnorm(net, pixels, batch_size=batch_size, **norm)
     changed = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {
         f"norm_{which}.running_{what}" for which in ("first", "last") for what in ("mean", "var")
     }
     assert net.training and net.norm_first.training and not net.norm_last.training
     assert net.norm_first.momentum == 0.1 and not net.norm_first._forward_pre_hooks
-    assert told[-1] == (2, 2)
     assert all(not tensor.is_inference() for tensor in net.state_dict().values())
 
 
@@ -76,13 +72,11 @@ def test_a_model_without_statistics_is_refused(pixels, norm):
         nn.Sequential(nn.Conv2d(3, 2, 3)),
         nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)),
     ):
-        assert not has_batchnorm(model)
-        with pytest.raises(ObtransferError, match="no BatchNorm"):
+        with pytest.raises(ObtransferError, match="needs a model with BatchNorm"):
             recalibrate_batchnorm(model, pixels, **norm)
 
 
 def test_refusals(net, pixels, norm):
-    assert has_batchnorm(net)
     with pytest.raises(ObtransferError, match="two images or more"):
         recalibrate_batchnorm(net, pixels[:1], **norm)
     shared = nn.BatchNorm2d(3)
@@ -90,6 +84,6 @@ def test_refusals(net, pixels, norm):
         recalibrate_batchnorm(nn.Sequential(shared, shared), pixels, **norm)
     with torch.no_grad():
         net.second.weight[0] = torch.inf
-    with pytest.raises(ObtransferError, match="norm_last is not finite in 1 of 6"):
+    with pytest.raises(ObtransferError, match="norm_last needs finite inputs; got NaN or infinity in 1 of 6"):
         recalibrate_batchnorm(net, pixels, **norm)
     assert not net.norm_last._forward_pre_hooks

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from obtransfer.errors import ObtransferError
+from obtransfer.evaluate import features
 from obtransfer.evaluate.features import extract_features
 from torch import nn
 
@@ -30,18 +31,18 @@ def test_does_not_depend_on_modes_and_leaves_the_model_as_it_was(net, pixels, no
 
 def test_flags_come_back_after_an_error(pixels, norm):
     model = nn.Sequential(nn.Conv2d(3, 2, 3)).train()
-    with pytest.raises(ObtransferError, match=r"features \[10, D\], got \[10, 2, 6, 6\]"):
+    with pytest.raises(ObtransferError, match=r"features \[10, D\]; got \[10, 2, 6, 6\]"):
         extract_features(model, pixels, batch_size=10, **norm)
     assert model.training and model[0].training
 
 
 def test_order_of_images_is_kept_and_progress_told(net, pixels, norm):
     told = []
-    features = extract_features(net, pixels, batch_size=10, progress=lambda *done: told.append(done), **norm)
+    found = extract_features(net, pixels, batch_size=10, progress=lambda *done: told.append(done), **norm)
     assert told == [(10, 25), (20, 25), (25, 25)]
     order = np.random.default_rng(1).permutation(25)
     shuffled = extract_features(net, pixels[order], batch_size=10, **norm)
-    np.testing.assert_allclose(shuffled, features[order], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(shuffled, found[order], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(0, 4), (3, 0)])
@@ -79,9 +80,17 @@ def test_a_size_that_fits_is_noted_for_the_next_run(net, pixels, norm, tmp_path,
     assert "25 images at once do not fit" in capsys.readouterr().err
 
 
-def test_mixed_precision_is_bfloat16(net, pixels, norm):
+def test_a_cpu_computes_in_float32(net, pixels, norm):
     expected = extract_features(net, pixels, batch_size=25, **norm)
-    found = extract_features(net, pixels, batch_size=25, mixed_precision=True, **norm)
+    found = extract_features(net, pixels, batch_size=25, precision="bfloat16", **norm)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_bfloat16_rounds_features(net, pixels, norm, monkeypatch):
+    """With what a GPU would do, on the CPU."""
+    expected = extract_features(net, pixels, batch_size=25, **norm)
+    monkeypatch.setattr(features, "autocast", lambda device, _: torch.autocast(device.type, torch.bfloat16))
+    found = extract_features(net, pixels, batch_size=25, precision="bfloat16", **norm)
     assert found.dtype == np.float32
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert 2**-16 < error < 2**-5  # one rounding is 2^-9

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from obtransfer.finetune.settings import FinetuneSettings
+from obtransfer.config.settings import FinetuneSettings
+from obtransfer.finetune.run import TrainingRun
+from obtransfer.heads.ridge import RidgeHead
+from obtransfer.masks.mask import Mask
+from obtransfer.models.load import Backbone
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
 from torch import nn
@@ -64,20 +68,29 @@ def mask(make_net):
     """Half of the weights of every layer removed."""
     net, rng = make_net(), np.random.default_rng(0)
     shapes = {name: tuple(net.get_parameter(name).shape) for name in prunable_parameters(net)}
-    return {name: rng.random(shape) < 0.5 for name, shape in shapes.items()}
+    return Mask({name: rng.random(shape) < 0.5 for name, shape in shapes.items()})
 
 
 @pytest.fixture
 def task():
-    """Arguments of `finetune` after the model: head, pixels (20 of them: the last batch is smaller), labels."""
+    """Head, pixels (20 of them: the last batch is smaller), labels."""
     rng = np.random.default_rng(1)
     labels = (np.arange(20) % 3).astype(np.int64)
     pixels = rng.integers(0, 150, (20, 6, 6, 3), dtype=np.uint8)
     pixels[np.arange(20), :, :, labels] += 100
     generator = torch.Generator().manual_seed(2)
-    return torch.randn(3, 5, generator=generator), torch.randn(3, generator=generator), pixels, labels
+    head = RidgeHead(*(torch.randn(shape, generator=generator).double().numpy() for shape in ((3, 5), (3,))))
+    return head, pixels, labels
 
 
 @pytest.fixture
-def norm():
-    return {"preprocessing": Preprocessing(8, 1.0, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))}
+def make_run(task, make_settings):
+    """A run of a network; keywords replace the other parts."""
+
+    def make(net, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25), **parts):
+        preprocessing = Preprocessing(8, 1.0, "bilinear", mean, std)
+        head, pixels, labels = parts.pop("task", task)
+        parts = {"settings": make_settings(), "seed": 0} | parts
+        return TrainingRun(Backbone(net, preprocessing, (), "", {}), head, pixels, labels, **parts)
+
+    return make

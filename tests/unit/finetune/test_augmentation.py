@@ -72,10 +72,10 @@ class Narrow(torch.nn.Module):
         return self.norm(self.conv(x)).mean(dim=(2, 3))
 
 
-def test_a_batch_that_does_not_fit_goes_in_parts_with_the_same_result(make_settings, task, norm, capsys):
+def test_a_batch_that_does_not_fit_goes_in_parts_with_the_same_result(make_run, make_settings, capsys):
     settings = make_settings(augmentation="crop_flip", batch_size=8)
     wide, narrow = Narrow(100), Narrow(3)
-    histories = [finetune(net, *task, mask=None, settings=settings, seed=0, **norm) for net in (wide, narrow)]
+    histories = [finetune(make_run(net, settings=settings)) for net in (wide, narrow)]
     assert narrow.sizes[:4] == [2, 2, 2, 2] and max(narrow.sizes) == 2
     for one, other in zip(wide.parameters(), narrow.parameters(), strict=True):
         assert float((one - other).norm() / one.norm()) < 1e-5  # sums in another order
@@ -84,9 +84,9 @@ def test_a_batch_that_does_not_fit_goes_in_parts_with_the_same_result(make_setti
     assert "going on with 4" in told and "going on with 2" in told and told.count("going on") == 2
 
 
-def test_parts_are_refused_where_they_would_change_the_result(make_settings, task, norm):
+def test_parts_are_refused_where_they_would_change_the_result(make_run, make_settings):
     settings = make_settings(batchnorm="trained")
     with pytest.raises(ObtransferError, match=r"lower finetune\.batch_size"):
-        finetune(Narrow(3, norm=True), *task, mask=None, settings=settings, seed=0, **norm)
+        finetune(make_run(Narrow(3, norm=True), settings=settings))
     with pytest.raises(ObtransferError, match="not even one image"):
-        finetune(Narrow(0), *task, mask=None, settings=make_settings(), seed=0, **norm)
+        finetune(make_run(Narrow(0)))

@@ -5,7 +5,8 @@ import warnings
 import pytest
 import torch
 from obtransfer.finetune.loop import FinetuneInterrupted, finetune
-from obtransfer.models.preprocessing import Preprocessing
+from obtransfer.heads.ridge import RidgeHead
+from obtransfer.masks.mask import Mask
 
 
 def state(net):
@@ -17,22 +18,16 @@ def same(one, other):
 
 
 @pytest.fixture
-def start(make_net, make_settings, mask, task, norm):
-    """Run on a fresh network; keywords override the arguments. Returns history and final state."""
+def start(make_run, make_net, make_settings, mask):
+    """Run on a fresh network; keywords override the parts. Returns history and final state."""
 
-    def run(**changes):
+    def start(checkpoint=None, progress=None, should_stop=None, **changes):
         net = changes.pop("net", None) or make_net(dropout=0.5)
-        arguments = {
-            "mask": mask,
-            "settings": make_settings(batchnorm="trained"),
-            "seed": 0,
-            **norm,
-            **changes,
-        }
-        weight, bias, pixels, labels = arguments.pop("task", task)
-        return finetune(net, weight, bias, pixels, labels, **arguments), state(net)
+        run = make_run(net, **{"mask": mask, "settings": make_settings(batchnorm="trained")} | changes)
+        history = finetune(run, checkpoint=checkpoint, progress=progress, should_stop=should_stop)
+        return history, state(net)
 
-    return run
+    return start
 
 
 def after(steps):
@@ -102,7 +97,8 @@ def test_damaged_checkpoint_is_told_and_not_used(start, interrupted, damage):
 
 
 @pytest.mark.parametrize(
-    "what", ["settings", "mask", "no mask", "seed", "weights", "head", "pixels", "labels", "norm"]
+    "what",
+    ["settings", "mask", "no mask", "seed", "weights", "head", "pixels", "labels", "norm", "precision"],
 )
 def test_checkpoint_of_another_run_is_told_and_not_used(
     start, interrupted, what, make_net, make_settings, mask, task
@@ -110,17 +106,18 @@ def test_checkpoint_of_another_run_is_told_and_not_used(
     other_net = make_net(dropout=0.5)
     with torch.no_grad():
         other_net.fc.bias[0] += 1e-3
-    weight, bias, pixels, labels = task
+    head, pixels, labels = task
     changes = {
         "settings": {"settings": make_settings(batchnorm="trained", weight_decay=0.0)},
-        "mask": {"mask": {name: ~keep for name, keep in mask.items()}},
+        "mask": {"mask": Mask({name: ~keep for name, keep in mask.kept.items()})},
         "no mask": {"mask": None},
         "seed": {"seed": 1},
         "weights": {"net": other_net},
-        "head": {"task": (weight, bias + 1e-3, pixels, labels)},
-        "pixels": {"task": (weight, bias, pixels ^ 1, labels)},
-        "labels": {"task": (weight, bias, pixels, labels[::-1].copy())},
-        "norm": {"preprocessing": Preprocessing(8, 1.0, "bilinear", (0.5, 0.4, 0.31), (0.2, 0.3, 0.25))},
+        "head": {"task": (RidgeHead(head.weight, head.bias + 1e-3), pixels, labels)},
+        "pixels": {"task": (head, pixels ^ 1, labels)},
+        "labels": {"task": (head, pixels, labels[::-1].copy())},
+        "norm": {"mean": (0.5, 0.4, 0.31)},
+        "precision": {"precision": "bfloat16"},
     }[what]
     steps = []
     with pytest.warns(UserWarning, match="other settings, mask, seed, weights or data"):

@@ -96,12 +96,12 @@ def test_scores_may_be_float32_or_mixed_and_are_not_changed():
 
 @pytest.mark.parametrize("allocate", [global_, uniform])
 def test_nan_is_refused_by_name(allocate):
-    with pytest.raises(ObtransferError, match=r"NaN was found in bad: 1 of 2; worse: 2 of 2$"):
+    with pytest.raises(ObtransferError, match=r"got NaN in bad: 1 of 2; worse: 2 of 2$"):
         allocate({"a": np.ones(2), "bad": np.array([np.nan, 1]), "worse": np.full(2, np.nan)}, 0.5)
 
 
 def test_empty_scores_and_sparsities_out_of_range_are_refused():
     with pytest.raises(ObtransferError, match="at least one layer"):
         global_({}, 0.5)
-    with pytest.raises(ObtransferError, match=r"less than 1, but got 1\.0"):
+    with pytest.raises(ObtransferError, match=r"less than 1; got 1\.0"):
         uniform(some_scores(), 1.0)

@@ -100,7 +100,7 @@ def test_what_is_kept_is_one_multiple_of_the_sum_of_the_dimensions():
 def test_bad_input_is_refused():
     with pytest.raises(ObtransferError, match="at least one layer"):
         erk({}, "0.5")
-    with pytest.raises(ObtransferError, match="NaN was found in bad: 1 of 2"):
+    with pytest.raises(ObtransferError, match="got NaN in bad: 1 of 2"):
         erk({"bad": np.array([[np.nan, 1.0]])}, "0.5")
     with pytest.raises(ObtransferError, match="less than 1"):
         erk({"layer": np.ones((2, 2))}, "1")

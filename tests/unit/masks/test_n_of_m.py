@@ -72,19 +72,19 @@ def test_layers_without_whole_groups_stay_dense_and_are_named():
 def test_a_sparsity_without_a_whole_number_lists_the_possible_ones(allocate, m):
     with pytest.raises(ObtransferError, match="must be one of 0, ") as caught:
         allocate({"layer": np.ones((2, 16))}, "0.7")
-    listed = str(caught.value).partition("one of ")[2].partition(", but got 0.7")[0].split(", ")
+    listed = str(caught.value).partition("one of ")[2].partition("; got 0.7")[0].split(", ")
     assert len(listed) == m
     for removed, text in enumerate(listed):
         assert (~allocate({"layer": np.ones((2, 16))}, text)["layer"]).sum() == 32 * removed // m
 
 
 def test_no_layer_with_whole_groups_is_refused():
-    with pytest.raises(ObtransferError, match=r"multiple of 8, but there is none among stem, linear"):
+    with pytest.raises(ObtransferError, match=r"multiple of 8; got none among stem, linear"):
         n_of_8({"stem": np.ones((8, 3, 3, 3)), "linear": np.ones((8, 4))}, "0.5")
 
 
 def test_nan_and_no_scores_are_refused():
-    with pytest.raises(ObtransferError, match="NaN was found in layer: 1 of 4"):
+    with pytest.raises(ObtransferError, match="got NaN in layer: 1 of 4"):
         n_of_4({"layer": np.array([[1.0, np.nan, 1.0, 1.0]])}, "0.5")
     with pytest.raises(ObtransferError, match="at least one layer"):
         n_of_4({}, "0.5")

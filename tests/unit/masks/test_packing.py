@@ -37,10 +37,10 @@ def test_a_transposed_mask_is_packed_row_major():
         (
             {"a": np.zeros(2, np.uint8)},
             {"a": [8]},
-            r"a needs uint8 \[1\] for 8 weights of shape \[8\].*uint8 \[2\]",
+            r"a must be uint8 \[1\] for 8 weights of shape \[8\].*uint8 \[2\]",
         ),
         ({"a": np.zeros(1, np.int64)}, {"a": [8]}, "got int64"),
-        ({"a": np.array([0xFF], np.uint8)}, {"a": [7]}, "a has bits set beyond its 7 weights"),
+        ({"a": np.array([0xFF], np.uint8)}, {"a": [7]}, "a must have no bits beyond its 7 weights"),
     ],
 )
 def test_what_does_not_fit_is_refused(packed, shapes, message):
@@ -49,5 +49,5 @@ def test_what_does_not_fit_is_refused(packed, shapes, message):
 
 
 def test_only_bool_is_packed():
-    with pytest.raises(ObtransferError, match="must be bool, but layer is float64"):
+    with pytest.raises(ObtransferError, match="must be bool; got layer is float64"):
         pack({"layer": np.ones(3)})

@@ -37,5 +37,5 @@ def test_counts_are_integer_arithmetic(ten_thousandths, size):
 
 @pytest.mark.parametrize("sparsity", [1, 1.0, "1", -0.1, "70%", "", float("nan"), "inf", True, False, None])
 def test_what_is_not_in_range_is_refused(sparsity):
-    with pytest.raises(ObtransferError, match="at least 0 and less than 1, but got"):
+    with pytest.raises(ObtransferError, match="at least 0 and less than 1; got"):
         parse_sparsity(sparsity)

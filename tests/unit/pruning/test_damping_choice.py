@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from obtransfer.config.settings import DampingChoice
 from obtransfer.criteria.base import Scores
 from obtransfer.evaluate.accuracy import Score
 from obtransfer.masks.allocation import global_
@@ -44,8 +45,7 @@ def test_every_combination_is_tried_on_the_right_model_and_the_weights_come_back
         model,
         weights,
         criteria,
-        candidates=[0.0, 9.0],
-        sparsities=[0.25, 0.5],
+        DampingChoice(candidates=(0.0, 9.0), sparsities=(0.25, 0.5)),
         allocate=global_,
         evaluate=evaluate,
         progress=done.append,

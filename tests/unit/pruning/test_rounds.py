@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from obtransfer.criteria.base import Scores
 from obtransfer.criteria.magnitude import CRITERION as MAGNITUDE
 from obtransfer.criteria.obd import obd
 from obtransfer.criteria.obs import obs
-from obtransfer.criteria.base import Scores
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.allocation import global_
+from obtransfer.masks.mask import Kept
 from obtransfer.pruning.rounds import score_in_rounds, score_survivors
 from torch import nn
 
@@ -37,28 +41,34 @@ def weights_of(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def run(
-    model: nn.Module, folder: Path, weights: dict[str, np.ndarray], kill: int = 0, **changes: Any
+    model: nn.Module,
+    folder: Path,
+    *,
+    kill: int = 0,
+    identity: Mapping[str, Any] = MappingProxyType({"seed": 0}),
+    progress: Callable[[int], None] | None = None,
 ) -> Scores:
     """A statistic that depends on what is left: how many weights the layer still has."""
     rounds: list[int] = []
+    weights = weights_of(model)
 
-    def statistic(masked: nn.Module) -> dict[str, np.ndarray]:
+    def score(kept: Kept) -> Scores:
         rounds.append(1)
         if len(rounds) == kill:
             raise Killed
-        left = weights_of(masked)
-        return {name: np.full(w.shape, float((w != 0).sum())) for name, w in left.items()}
+        left = {name: np.full(w.shape, float((w != 0).sum())) for name, w in weights_of(model).items()}
+        return score_survivors(partial(obd, damping=0), weights, left, kept, "diagonal")
 
-    arguments: dict[str, Any] = {
-        "statistic": statistic,
-        "score": lambda left, statistics, mask: score_survivors(
-            obd, left, statistics, mask, "diagonal", damping=0
-        ),
-        "allocate": global_,
-        "checkpoint": folder / "rounds.checkpoint.safetensors",
-        "identity": {"seed": 0},
-    } | changes
-    return score_in_rounds(model, weights, SPARSITIES, **arguments)
+    checkpoint = folder / "rounds.checkpoint.safetensors"
+    return score_in_rounds(
+        model,
+        SPARSITIES,
+        score=score,
+        allocate=global_,
+        checkpoint=checkpoint,
+        identity=identity,
+        progress=progress,
+    )
 
 
 def by_hand(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -78,7 +88,7 @@ def by_hand(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_each_round_scores_what_the_last_has_left(model: nn.Module, tmp_path: Path) -> None:
     weights = weights_of(model)
-    found = run(model, tmp_path, weights)
+    found = run(model, tmp_path)
     for name, expected in by_hand(weights).items():
         np.testing.assert_allclose(found.scores[name].ravel(), expected, rtol=1e-6)
     assert found.details["rounds"] == 3
@@ -90,33 +100,37 @@ def test_each_round_scores_what_the_last_has_left(model: nn.Module, tmp_path: Pa
 @pytest.mark.parametrize("kill", [2, 3])
 def test_a_killed_run_goes_on_from_its_last_round(model: nn.Module, tmp_path: Path, kill: int) -> None:
     weights = weights_of(model)
-    expected = run(model, tmp_path / "whole", weights)
+    expected = run(model, tmp_path / "whole")
     restored = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
     with pytest.raises(Killed):
         restored.load_state_dict({**model.state_dict(), **{n: torch.tensor(w) for n, w in weights.items()}})
-        run(restored, tmp_path, weights, kill=kill)
+        run(restored, tmp_path, kill=kill)
     done: list[int] = []
     restored.load_state_dict({**model.state_dict(), **{n: torch.tensor(w) for n, w in weights.items()}})
-    found = run(restored, tmp_path, weights, progress=done.append)
+    found = run(restored, tmp_path, progress=done.append)
     assert done == list(range(kill, 3))
     for name in weights:
         np.testing.assert_array_equal(found.scores[name], expected.scores[name])
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(model: nn.Module, tmp_path: Path) -> None:
-    weights = weights_of(model)
-    run(model, tmp_path, weights)
+    run(model, tmp_path)
     done: list[int] = []
-    run(model, tmp_path, weights, identity={"seed": 1}, progress=done.append)
+    run(model, tmp_path, identity={"seed": 1}, progress=done.append)
     assert done == [1, 2]
 
 
 def test_layers_that_lose_everything_are_reported_with_their_round(model: nn.Module, tmp_path: Path) -> None:
     weights = weights_of(model)
     weights["1.weight"] = weights["1.weight"] * 1e-3
-    found = run(model, tmp_path, weights, statistic=lambda masked: None, score=lambda left, _, mask: score_survivors(
-        MAGNITUDE.scores, left, None, mask, "none"
-    ))  # fmt: skip
+    found = score_in_rounds(
+        model,
+        SPARSITIES,
+        score=lambda kept: score_survivors(MAGNITUDE.scores, weights, None, kept, "none"),
+        allocate=global_,
+        checkpoint=tmp_path / "rounds.checkpoint.safetensors",
+        identity={},
+    )
     assert found.details["collapsed_in_round"] == {"1.weight": 2}
 
 
@@ -129,8 +143,8 @@ def test_survivors_of_a_block_are_scored_as_if_the_removed_never_were() -> None:
     expected = (
         0.5 * weights["w"][kept] ** 2 / np.diag(np.linalg.inv(matrix[np.ix_(kept, kept)] + 0.3 * np.eye(4)))
     )
-    options = {"damping": 0.3, "damping_mode": "absolute"}
-    found = score_survivors(obs, weights, {"w": matrix[None]}, mask, "block", **options).scores["w"]
+    score = partial(obs, damping=0.3, damping_mode="absolute")
+    found = score_survivors(score, weights, {"w": matrix[None]}, mask, "block").scores["w"]
     np.testing.assert_allclose(found[kept], expected)
     assert np.isneginf(found[~mask["w"]]).all()
 

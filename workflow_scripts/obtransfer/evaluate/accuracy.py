@@ -11,7 +11,7 @@ from obtransfer.errors import ObtransferError
 
 
 class Score(NamedTuple):
-    """Accuracy in [0, 1] and the mean squared loss (METHODS' constant ½)."""
+    """Accuracy in [0, 1], and the mean over examples of ½ ‖logits − one-hot label‖²."""
 
     accuracy: float
     loss: float
@@ -21,8 +21,8 @@ def score_logits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.intege
     """Score logits against labels.
 
     accuracy = 1/N Σ_n [argmax_k f_nk = y_n], loss = 1/N Σ_n ½ ‖f_n − onehot(y_n)‖², both in float64. Equal
-    logits count for the lowest class, so a backbone that is dead scores the share of class 0: chance, when
-    the classes are balanced. The loss sums over classes: it is K/2 times a mean over batch and classes.
+    logits count for the lowest class, so a backbone with constant features scores the fraction of class 0: chance,
+    if the classes are balanced. The loss sums over classes: it is K/2 times a mean over batch and classes.
 
     Args:
         logits: [N, K] floating, finite; not mutated.
@@ -37,16 +37,15 @@ def score_logits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.intege
     """
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise ObtransferError(
-            f"Scoring needs logits [N, K] and labels [N] with N > 0, got {list(logits.shape)} and {list(labels.shape)}."
+            f"scoring needs logits [N, K] and labels [N] with N > 0; got {list(logits.shape)} and {list(labels.shape)}"
         )
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ObtransferError(
-            f"Labels must lie in 0 … {logits.shape[1] - 1}, got {labels.min()} … {labels.max()}; "
-            "is this the head of another task?"
+            f"labels must lie in 0 … {logits.shape[1] - 1}; got {labels.min()} … {labels.max()}; use the head of this task"
         )
     bad = int(np.count_nonzero(~np.isfinite(logits)))
     if bad:
-        raise ObtransferError(f"Scoring needs finite logits, got {bad} of {logits.size} NaN or infinite.")
+        raise ObtransferError(f"scoring needs finite logits; got {bad} of {logits.size} NaN or infinite")
     accuracy = float(np.mean(logits.argmax(axis=1) == labels))
     residual = logits.astype(np.float64)
     residual[np.arange(len(labels)), labels] -= 1.0

@@ -15,8 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
-from obtransfer.evaluate.features import Progress
-from obtransfer.models.contexts import evaluation_mode
+from obtransfer.models.contexts import device_of, evaluation_mode
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
 
@@ -28,19 +27,12 @@ def batchnorm_layers(model: nn.Module) -> list[_BatchNorm]:
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
-def has_batchnorm(model: nn.Module) -> bool:
-    """Whether the model keeps any BatchNorm statistics, i.e. whether recalibration means anything."""
-    return bool(batchnorm_layers(model))
-
-
 def recalibrate_batchnorm(
     model: nn.Module,
     pixels: npt.NDArray[np.uint8],
     preprocessing: Preprocessing,
     *,
     batch_size: int | None = None,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
 ) -> None:
     """Set every BatchNorm layer's running statistics to the exact moments of its input over the images.
 
@@ -49,8 +41,8 @@ def recalibrate_batchnorm(
     predecessors with their new statistics, so that on the given images each layer's output is exactly normalised.
 
     All at once (``batch_size=None``): one forward pass, each layer set just before it is used. In batches: one
-    partial pass a layer, moments merged in float64; the same numbers up to rounding whatever the batch size, which
-    the usual cumulative average of batch statistics (``momentum=None``) is not.
+    partial pass for each layer, moments merged in float64. The batch size changes nothing but rounding; it would change
+    the usual cumulative average of batch statistics (``momentum=None``).
 
     Cost: one forward pass with the memory of all images, or about (layers / 2) passes with the memory of one batch.
 
@@ -59,29 +51,26 @@ def recalibrate_batchnorm(
             and momentum stay. After an error some layers may have been set.
         pixels: [N, H, W, 3] uint8, N >= 2; never the test split.
         preprocessing: of the backbone, for the normalisation.
-        batch_size: images a forward pass; None for all at once, or as many as fit.
-        device: the model is moved there.
-        progress: called as ``progress(layers_done, layers)``.
+        batch_size: images in a forward pass; None for all at once, or as many as fit.
 
     Raises:
         ObtransferError: a model without BatchNorm statistics, fewer than two images, a layer that is used twice in
             one pass, inputs that are not finite.
     """
-    if not has_batchnorm(model):
+    if not batchnorm_layers(model):
         raise ObtransferError(
-            "This model has no BatchNorm statistics to recalibrate (a ViT?); use batchnorm: keep for it."
+            "recalibration needs a model with BatchNorm statistics; got one without (a ViT?); use batchnorm: keep for it"
         )
     if len(pixels) < 2 or (batch_size is not None and batch_size < 1):
         raise ObtransferError(
-            f"Recalibration needs two images or more and a batch_size >= 1, got {len(pixels)} and {batch_size}."
+            f"recalibration needs two images or more and a batch_size >= 1; got {len(pixels)} and {batch_size}"
         )
-    model.to(device)
     names = {module: name for name, module in model.named_modules()}
     size = BatchSize(batch_size or len(pixels), "recalibrating BatchNorm")
     while True:
-        batched = partial(batches, pixels, preprocessing, batch_size=size.value, device=device)
+        batched = partial(batches, pixels, preprocessing, batch_size=size.value, device=device_of(model))
         try:
-            _recalibrate(model, batched, size.value >= len(pixels), names, progress)
+            _recalibrate(model, batched, size.value >= len(pixels), names)
             return
         except torch.OutOfMemoryError:
             size.halve(min(size.value, len(pixels)))
@@ -92,7 +81,6 @@ def _recalibrate(
     batched: Callable[[], Iterator[torch.Tensor]],
     at_once: bool,
     names: dict[nn.Module, str],
-    progress: Progress | None,
 ) -> None:
     """All layers in one pass, or one after the other."""
     with evaluation_mode(model), torch.inference_mode():
@@ -100,13 +88,9 @@ def _recalibrate(
         if at_once:
             with _observing(layers, lambda layer, inputs: _Moments().add(inputs).store(layer, names[layer])):
                 model(next(batched()))
-            if progress is not None:
-                progress(len(layers), len(layers))
             return
-        for done, layer in enumerate(layers, start=1):
+        for layer in layers:
             _set_one(model, layer, batched(), names[layer])
-            if progress is not None:
-                progress(done, len(layers))
 
 
 class _Moments:
@@ -135,8 +119,8 @@ class _Moments:
         bad = int((~(self.mean.isfinite() & variance.isfinite())).sum())
         if bad:
             raise ObtransferError(
-                f"The input of BatchNorm layer {name} is not finite in {bad} of {len(variance)} channels; "
-                "check the weights before it."
+                f"BatchNorm layer {name} needs finite inputs; got NaN or infinity in {bad} of {len(variance)} channels; "
+                "check the weights before it"
             )
         assert layer.running_mean is not None and layer.running_var is not None
         layer.running_mean.copy_(self.mean)
@@ -144,7 +128,7 @@ class _Moments:
 
 
 class _Reached(Exception):
-    """The layer that is being measured has been reached; the rest of the pass is not needed."""
+    """The pass has reached the measured layer; its rest is not needed."""
 
 
 def _set_one(model: nn.Module, layer: _BatchNorm, batches: Iterator[torch.Tensor], name: str) -> None:
@@ -163,15 +147,15 @@ def _set_one(model: nn.Module, layer: _BatchNorm, batches: Iterator[torch.Tensor
 
 
 def _execution_order(model: nn.Module, batch: torch.Tensor, names: dict[nn.Module, str]) -> list[_BatchNorm]:
-    """The layers in the order in which a forward pass uses them; those it does not use are left out."""
+    """The layers that a forward pass uses, in its order."""
     order: list[_BatchNorm] = []
     with _observing(batchnorm_layers(model), lambda layer, _: order.append(layer)):
         model(batch)
     twice = sorted({names[layer] for layer in order if order.count(layer) > 1})
     if twice:
         raise ObtransferError(
-            f"BatchNorm layers used twice in one pass have no single input to measure: {', '.join(twice)}; "
-            "use batchnorm: keep for this model."
+            f"recalibration needs BatchNorm layers with a single input; got layers used twice in one pass: "
+            f"{', '.join(twice)}; use batchnorm: keep for this model"
         )
     return order
 

@@ -1,4 +1,4 @@
-"""Random crops and flips of a batch that is on its device already."""
+"""Random crops and flips of a batch, on the batch's device."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def augment(
 ) -> torch.Tensor:
     """The batch with each image flipped, and cropped and resized, at random.
 
-    An image's draw depends on (seed, epoch, its number) alone: not on the batch it is in. crop_flip takes a box of a
-    share of the image's area uniform in 0.08 … 1 and a ratio of its sides log-uniform in 3/4 … 4/3, clipped to the image,
-    anywhere in it, and resizes it bilinearly without antialiasing. The image is what evaluation sees, a centre crop, so
-    crops never show its margin.
+    An image's draw depends on (seed, epoch, its number) alone, not on its batch. crop_flip takes a box anywhere in the
+    image and resizes it bilinearly, without antialiasing. The box has a fraction of the image's area that is uniform in
+    0.08 … 1 and a ratio of sides that is log-uniform in 3/4 … 4/3, clipped to the image. The image is the centre crop
+    that evaluation reads, so crops never show what lies outside it.
 
     Source: Szegedy et al. 2015 (arXiv 1409.4842), section 6, for the distribution of the boxes.
 
@@ -38,8 +38,8 @@ def augment(
     """
     if kind == "none":
         return batch
-    chance = [np.random.default_rng([seed, epoch, _CROP_STREAM, int(i)]).random(5) for i in images]
-    draws = torch.from_numpy(np.stack(chance))
+    numbers = [np.random.default_rng([seed, epoch, _CROP_STREAM, int(i)]).random(5) for i in images]
+    draws = torch.from_numpy(np.stack(numbers))
     flipped = (draws[:, 4] < 0.5).to(batch.device).view(-1, 1, 1, 1)
     batch = torch.where(flipped, batch.flip(3), batch)
     return _crop(batch, *boxes(draws)) if kind == "crop_flip" else batch

@@ -1,4 +1,4 @@
-"""Where a fine-tuning run stands: written atomically, read only when whole and of the same run."""
+"""How far a fine-tuning run is: written atomically, read only if whole and of the same run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch import nn
 
 from obtransfer.artifacts import Artifact, read_tensors, write_tensors
 from obtransfer.errors import ObtransferError
-from obtransfer.finetune.settings import FinetuneSettings
+from obtransfer.finetune.run import TrainingRun
+from obtransfer.models.contexts import device_of
 
 History = list[dict[str, float]]
-Mask = Mapping[str, npt.NDArray[np.bool_]]
 
 _MODEL, _MOMENTUM = "model.", "momentum."
 
@@ -30,8 +30,8 @@ class Position:
     """How far a run is.
 
     Attributes:
-        history: one entry a finished epoch.
-        step: steps taken of the epoch after those.
+        history: one entry for each finished epoch.
+        step: finished steps of the epoch after those.
         loss_sum: Σ of the examples' losses in these steps.
     """
 
@@ -40,31 +40,30 @@ class Position:
     loss_sum: float = 0.0
 
 
-def fingerprint(
-    settings: FinetuneSettings,
-    mask: Mask | None,
-    tensors: Mapping[str, torch.Tensor],
-    arrays: Mapping[str, npt.NDArray[Any]],
-    facts: Mapping[str, Any],
-) -> str:
-    """SHA-256 of all that a run depends on; two runs with the same one may share a checkpoint.
-
-    Args:
-        settings: of the run.
-        mask: parameter name to bool array, or None.
-        tensors: the weights and the head that the run starts from.
-        arrays: pixels and labels.
-        facts: anything JSON can hold: seed, normalisation, kind of device.
+def fingerprint(run: TrainingRun) -> str:
+    """SHA-256 of all that a run depends on, its masked model included; runs with the same one may share a checkpoint.
 
     Returns:
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(settings), dict(facts)], sort_keys=True).encode())
-    named = {f"tensor {name}": tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-    named |= {f"array {name}": array for name, array in arrays.items()}
-    named |= {f"mask {name}": np.asarray(keep) for name, keep in (mask or {}).items()}
-    for name in sorted(named):
-        array = np.ascontiguousarray(named[name])
+    preprocessing = run.backbone.preprocessing
+    facts = {
+        "settings": dataclasses.asdict(run.settings),
+        "seed": run.seed,
+        "precision": run.precision,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "device": device_of(run.model).type,
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    arrays = {f"model {name}": tensor.cpu().numpy() for name, tensor in run.model.state_dict().items()}
+    arrays |= {
+        f"mask {name}": np.asarray(layer) for name, layer in (run.mask.kept if run.mask else {}).items()
+    }
+    arrays |= {"head weight": run.head.weight, "head bias": run.head.bias}
+    arrays |= {"pixels": run.pixels, "labels": run.labels}
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
@@ -92,9 +91,9 @@ def save_checkpoint(
 
 
 def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> Position:
-    """Bring model and optimiser to where the checkpoint left them, if there is one and it is this run's.
+    """Bring model and optimiser to where this run's checkpoint left them, if there is one.
 
-    A checkpoint that is truncated, altered or another run's is told by a warning and not used: the run starts over.
+    A checkpoint that is truncated, altered or another run's is not used: a warning says so, and the run starts over.
     Nothing is unpickled.
 
     Args:
@@ -115,7 +114,7 @@ def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer
         card = saved.metadata
         position = Position(card["history"], card["step"], card["loss_sum"])
     except (ObtransferError, OSError, KeyError) as error:
-        warnings.warn(f"Checkpoint not used, fine-tuning starts over: {error}", stacklevel=3)
+        warnings.warn(f"checkpoint not used, fine-tuning starts over: {error}", stacklevel=3)
         return Position()
     _restore(saved, model, optimizer)
     return position

@@ -1,4 +1,4 @@
-"""Masks: which weights stay. Selection, allocation over layers, packing, statistics.
+"""Masks: which weights stay. Allocation over layers, exact selection, packing, the joint update.
 
 Only `apply` imports torch.
 """

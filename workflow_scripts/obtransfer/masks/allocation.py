@@ -9,12 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from obtransfer.criteria.base import Arrays
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.sparsity import count_removed, parse_sparsity
 from obtransfer.masks.topk import keep_mask, keep_masks
 
 
-def global_(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
+def global_(scores: Arrays, sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
     """Remove the lowest scores of the whole network.
 
     Exactly ⌊q P⌋ of P weights; ties by layer in the order given, then by row-major position: the earlier is
@@ -37,24 +38,20 @@ def global_(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -
     return dict(zip(scores, masks, strict=True))
 
 
-def uniform(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
+def uniform(scores: Arrays, sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
     """Remove (nearly) the same fraction of every layer.
 
-    ⌊q n_l⌋ of the n_l weights of layer l, and then, one weight at a time, from the layer that would have the
+    First ⌊q n_l⌋ of the n_l weights of layer l. Then one weight at a time, from the layer that would have the
     smallest sparsity afterwards, (removed + 1) / n_l, ties by layer in the order given, until ⌊q P⌋ are
-    removed in all. Unlike handing the remainder to the largest fractional parts, this never takes a weight
-    back when q grows, so that masks of growing sparsity are nested here too, and a layer of one weight is the
-    last to be emptied.
+    removed in all. Masks of growing sparsity are nested here too, and a layer of one weight is emptied last;
+    giving the remainder to the largest fractional parts would not nest them.
 
     Arguments, returned value and errors as for `global_`.
     """
     fraction = parse_sparsity(sparsity)
     check_scores(scores)
     counts = uniform_counts({name: layer.size for name, layer in scores.items()}, fraction)
-    return {
-        name: keep_mask(layer.reshape(-1), counts[name]).reshape(layer.shape)
-        for name, layer in scores.items()
-    }
+    return {name: keep_mask(layer, counts[name]) for name, layer in scores.items()}
 
 
 def uniform_counts(sizes: Mapping[str, int], sparsity: Fraction) -> dict[str, int]:
@@ -67,15 +64,15 @@ def uniform_counts(sizes: Mapping[str, int], sparsity: Fraction) -> dict[str, in
     return counts
 
 
-def check_scores(scores: Mapping[str, np.ndarray]) -> None:
-    """Refuse no scores at all, and NaN.
+def check_scores(scores: Arrays) -> None:
+    """Refuse an empty set of scores, and NaN.
 
     Raises:
         ObtransferError: names the layers.
     """
     if not scores:
-        raise ObtransferError("a mask needs the scores of at least one layer, but got none")
+        raise ObtransferError("a mask needs the scores of at least one layer; got none")
     counts = {name: int(np.count_nonzero(np.isnan(layer))) for name, layer in scores.items()}
     named = [f"{name}: {count} of {scores[name].size}" for name, count in counts.items() if count]
     if named:
-        raise ObtransferError(f"scores must be ordered, but NaN was found in {'; '.join(named)}")
+        raise ObtransferError(f"scores must not be NaN; got NaN in {'; '.join(named)}")

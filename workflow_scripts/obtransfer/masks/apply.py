@@ -10,33 +10,36 @@ import torch
 from torch import nn
 
 from obtransfer.errors import ObtransferError
+from obtransfer.masks.mask import Kept, Mask
 from obtransfer.models.prunable import prunable_parameters
 
 
-def apply_mask(model: nn.Module, mask: Mapping[str, np.ndarray]) -> None:
-    """Set the removed weights of `model` to zero, in place.
+@torch.no_grad()
+def apply_mask(model: nn.Module, mask: Mask) -> None:
+    """Set the removed weights of `model` to zero and the updated ones to their new values, in place.
 
     Args:
         model: its prunable weights are changed, nothing else.
-        mask: name to bool array, True = keep: one for every prunable parameter, no other.
+        mask: has every prunable parameter and no other.
 
     Raises:
         ObtransferError: lists every layer that is missing, unexpected, or of another shape or type.
     """
-    with torch.no_grad():
-        for parameter, gone in _removed(model, mask):
-            parameter.masked_fill_(gone, 0.0)
+    for parameter, gone in _removed(model, mask.kept):
+        parameter.masked_fill_(gone, 0.0)
+    for name, array in mask.updated.items():
+        model.get_parameter(name).copy_(torch.from_numpy(array))
 
 
-def hold(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Callable[[], None]:
-    """Check the mask once, and return a function that puts it on, to be called after every optimiser step.
+def hold(model: nn.Module, mask: Mask) -> Callable[[], None]:
+    """Check the mask once and return a function that removes its weights, to be called after every optimiser step.
 
     Momentum and weight decay revive removed weights, so once is not enough. The function is bound to the
     parameters the model has now, where they lie: after ``model.to(...)`` or a copy, ask for a new one.
 
     Args:
         model: changed by the returned function only.
-        mask: as for `apply_mask`.
+        mask: as for `apply_mask`; its updated values are not read.
 
     Returns:
         A function without arguments that sets the removed weights to +0, in place, invisible to autograd.
@@ -44,7 +47,7 @@ def hold(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Callable[[], None]
     Raises:
         ObtransferError: as `apply_mask`.
     """
-    erase = [_eraser(parameter, gone) for parameter, gone in _removed(model, mask)]
+    erase = [_eraser(parameter, gone) for parameter, gone in _removed(model, mask.kept)]
 
     @torch.no_grad()
     def put_on() -> None:
@@ -57,8 +60,8 @@ def hold(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Callable[[], None]
 def _eraser(parameter: nn.Parameter, gone: torch.Tensor) -> Callable[[], object]:
     """Sets the weights that are `gone` to +0.
 
-    Not by multiplying: -1 * 0 is -0, and NaN * 0 is NaN. On a CPU the bits are masked, which takes an eighth of the time of
-    filling and 4 bytes a weight.
+    A product would not do: -1 * 0 is -0, and NaN * 0 is NaN. On a CPU the bits are masked, which takes an eighth of the
+    time of filling and 4 bytes a weight.
     """
     if parameter.device.type == "cpu" and parameter.dtype == torch.float32:
         kept = gone.logical_not().to(torch.int32).neg_()  # all bits, or none
@@ -66,24 +69,24 @@ def _eraser(parameter: nn.Parameter, gone: torch.Tensor) -> Callable[[], object]
     return partial(parameter.masked_fill_, gone, 0.0)
 
 
-def _removed(model: nn.Module, mask: Mapping[str, np.ndarray]) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
+def _removed(model: nn.Module, kept: Kept) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
     """Each masked parameter with where its weights are removed, laid out as the parameter is."""
     parameters = dict(model.named_parameters())
-    _check(mask, {name: tuple(parameters[name].shape) for name in prunable_parameters(model)})
-    for name, layer in mask.items():
+    _check(kept, {name: tuple(parameters[name].shape) for name in prunable_parameters(model)})
+    for name, layer in kept.items():
         gone = torch.empty_like(parameters[name], dtype=torch.bool)
         yield parameters[name], gone.copy_(torch.from_numpy(~np.asarray(layer)))
 
 
-def _check(mask: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    problems = [f"{name}: missing from the mask" for name in shapes if name not in mask]
+def _check(kept: Kept, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    problems = [f"{name}: missing from the mask" for name in shapes if name not in kept]
     problems += [
-        f"{name}: in the mask, but not a prunable weight of the model" for name in mask if name not in shapes
+        f"{name}: in the mask, but not a prunable weight of the model" for name in kept if name not in shapes
     ]
-    for name in [name for name in mask if name in shapes]:
-        if mask[name].shape != shapes[name]:
-            problems.append(f"{name}: mask {list(mask[name].shape)}, weight {list(shapes[name])}")
-        if mask[name].dtype != np.bool_:
-            problems.append(f"{name}: mask is {mask[name].dtype}, not bool")
+    for name in [name for name in kept if name in shapes]:
+        if kept[name].shape != shapes[name]:
+            problems.append(f"{name}: mask {list(kept[name].shape)}, weight {list(shapes[name])}")
+        if kept[name].dtype != np.bool_:
+            problems.append(f"{name}: mask is {kept[name].dtype}, not bool")
     if problems:
         raise ObtransferError(f"the mask does not fit the model: {'; '.join(problems)}")

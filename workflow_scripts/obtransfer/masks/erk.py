@@ -10,23 +10,23 @@ from fractions import Fraction
 
 import numpy as np
 
+from obtransfer.criteria.base import Arrays
 from obtransfer.masks.allocation import check_scores
 from obtransfer.masks.sparsity import count_removed, parse_sparsity
 from obtransfer.masks.topk import keep_mask
 
 _GRID = 40
-"""ε is searched for in steps of 2⁻⁴⁰."""
+"""The search for ε has steps of 2⁻⁴⁰."""
 
 
-def erk(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
+def erk(scores: Arrays, sparsity: str | float | Decimal) -> dict[str, np.ndarray]:
     """Remove the lowest scores of every layer, to the densities of the Erdős-Rényi kernel.
 
-    Density of layer l: min(1, ε s_l / n_l), s_l the sum and n_l the product of its dimensions, so (O + I) /
-    (O I) for Linear and (O + I + kh + kw) / (O I kh kw) for Conv2d; one ε for all makes the total right,
-    which hands what capped layers cannot take to the others. In whole weights layer l keeps ⌈ε s_l⌉, ε as
-    small as ⌊q P⌋ removed in all needs, ties to the later layer: a divisor method, so that masks of growing
-    sparsity are nested, and a layer is the last to be emptied, as in `uniform`. The trap: rounding every
-    layer by itself misses the total.
+    The density of layer l is min(1, ε s_l / n_l), with the sum s_l and the product n_l of its dimensions: ε times
+    (O + I) / (O I) for Linear and (O + I + kh + kw) / (O I kh kw) for Conv2d. One ε for all layers makes the total
+    right. Layer l keeps ⌈ε s_l⌉ weights, with the smallest ε at which ⌊q P⌋ are removed in all, ties to the later
+    layer. This is a divisor method: masks of growing sparsity are nested, and small layers are emptied last, as in
+    `uniform`. The trap: rounding every layer by itself misses the total.
 
     Source: Evci et al., *Rigging the lottery: making all tickets winners*, 2020, sec. 3.
 
@@ -35,10 +35,7 @@ def erk(scores: Mapping[str, np.ndarray], sparsity: str | float | Decimal) -> di
     fraction = parse_sparsity(sparsity)
     check_scores(scores)
     counts = erk_counts({name: layer.shape for name, layer in scores.items()}, fraction)
-    return {
-        name: keep_mask(layer.reshape(-1), counts[name]).reshape(layer.shape)
-        for name, layer in scores.items()
-    }
+    return {name: keep_mask(layer, counts[name]) for name, layer in scores.items()}
 
 
 def erk_counts(shapes: Mapping[str, tuple[int, ...]], sparsity: Fraction) -> dict[str, int]:
@@ -51,8 +48,8 @@ def erk_counts(shapes: Mapping[str, tuple[int, ...]], sparsity: Fraction) -> dic
     def kept(scale: Fraction) -> dict[str, int]:
         return {name: min(sizes[name], math.ceil(scale * sums[name])) for name in sizes}
 
-    # Weight number j of layer l (from 1) is kept from ε > (j - 1) / s_l on: find on a grid the last ε before
-    # the total is too high, and hand out the few weights that are left in the order of their own ε.
+    # Weight number j of layer l (from 1) is kept where ε > (j - 1) / s_l. Find on a grid the last ε before the
+    # total is too high, then keep the few weights that are missing in the order of their own ε.
     low, high = 0, max(-(-sizes[name] // sums[name]) for name in sizes) << _GRID
     while high - low > 1:
         middle = (low + high) // 2

@@ -23,7 +23,7 @@ def pack(mask: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     wrong = [f"{name} is {layer.dtype}" for name, layer in mask.items() if layer.dtype != np.bool_]
     if wrong:
-        raise ObtransferError(f"a mask must be bool, but {', '.join(wrong)}")
+        raise ObtransferError(f"a mask must be bool; got {', '.join(wrong)}")
     return {name: np.packbits(layer.reshape(-1)) for name, layer in mask.items()}
 
 
@@ -38,7 +38,7 @@ def unpack(packed: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]
         name to bool array of the given shape, True = keep.
 
     Raises:
-        ObtransferError: names or lengths that don't fit, or bits set beyond the end.
+        ObtransferError: names or lengths that do not fit, or bits set beyond the end.
     """
     return {name: _unpack_layer(name, packed[name], tuple(shapes[name])) for name in _names(packed, shapes)}
 
@@ -47,7 +47,7 @@ def _names(packed: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]
     differing = sorted(packed.keys() ^ shapes.keys())
     if differing:
         raise ObtransferError(
-            f"packed mask and shapes must name the same layers, but only one names: {differing}"
+            f"packed mask and shapes must name the same layers; got only one of the two for {differing}"
         )
     return list(shapes)
 
@@ -56,12 +56,12 @@ def _unpack_layer(name: str, packed: np.ndarray, shape: tuple[int, ...]) -> np.n
     size = int(np.prod(shape))
     if packed.dtype != np.uint8 or packed.shape != (-(-size // 8),):
         raise ObtransferError(
-            f"the packed mask of {name} needs uint8 [{-(-size // 8)}] for {size} weights of shape "
-            f"{list(shape)}, but got {packed.dtype} {list(packed.shape)}"
+            f"the packed mask of {name} must be uint8 [{-(-size // 8)}] for {size} weights of shape {list(shape)}; "
+            f"got {packed.dtype} {list(packed.shape)}"
         )
     bits = np.unpackbits(packed).astype(bool)
     if bits[size:].any():
         raise ObtransferError(
-            f"the packed mask of {name} has bits set beyond its {size} weights: wrong shape?"
+            f"the packed mask of {name} must have no bits beyond its {size} weights; got some; check its shape"
         )
     return bits[:size].reshape(shape)

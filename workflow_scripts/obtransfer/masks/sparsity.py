@@ -21,7 +21,7 @@ def parse_sparsity(sparsity: str | float | Decimal) -> Fraction:
         exact = Decimal("NaN")
     if not exact.is_finite() or not 0 <= exact < 1:
         raise ObtransferError(
-            f"sparsity is the fraction of weights to remove, at least 0 and less than 1, but got {sparsity!r}"
+            f"sparsity, the fraction of weights to remove, must be at least 0 and less than 1; got {sparsity!r}"
         )
     return Fraction(exact)
 

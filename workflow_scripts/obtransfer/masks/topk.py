@@ -11,31 +11,17 @@ from obtransfer.masks.rank import chunks, nth_lowest
 
 
 def keep_mask(scores: np.ndarray, num_removed: int) -> np.ndarray:
-    """`keep_masks` of one flat array of scores.
-
-    Args:
-        scores: [n], higher = keep; not changed.
-        num_removed: 0 to n.
-
-    Returns:
-        [n] bool, True = keep, with exactly `num_removed` False.
-
-    Raises:
-        ObtransferError: NaN among the scores, an array that is not flat, or a count out of range.
-    """
-    if scores.ndim != 1:
-        raise ObtransferError(f"needed a flat array of scores, but got shape {list(scores.shape)}")
+    """`keep_masks` of one layer."""
     return keep_masks([scores], num_removed)[0]
 
 
 def keep_masks(layers: Sequence[np.ndarray], num_removed: int) -> list[np.ndarray]:
     """Keep all but the `num_removed` lowest scores of all layers; of equal scores the earlier goes first.
 
-    The same as ``np.argsort(np.concatenate(flat layers), kind="stable")[:num_removed]``, in linear time and
-    without the concatenation. A threshold alone would not do: ``score <= threshold`` removes *all* weights
-    that tie with it, and equal scores are common (dead filters have many zeros).
-    Cost: two reads of the scores besides those of `nth_lowest`; memory: the masks and what `nth_lowest`
-    takes.
+    Equal to ``np.argsort(np.concatenate(flat layers), kind="stable")[:num_removed]``, in linear time and without the
+    concatenation. The trap: ``score <= threshold`` removes *all* weights that tie with the threshold, and equal
+    scores are common (dead filters have many zeros).
+    Cost: two reads of the scores besides those of `nth_lowest`; memory: the masks and that of `nth_lowest`.
 
     Args:
         layers: float arrays of any shapes, higher = keep; infinity is allowed, NaN is not; not changed.
@@ -50,13 +36,12 @@ def keep_masks(layers: Sequence[np.ndarray], num_removed: int) -> list[np.ndarra
     total = sum(layer.size for layer in layers)
     if not 0 <= num_removed <= total:
         raise ObtransferError(
-            f"the number of weights to remove must be in 0 to {total}, the number of scores, but got "
-            f"{num_removed}"
+            f"the number of weights to remove must be between 0 and {total}, the number of scores; got {num_removed}"
         )
     kind = np.dtype(np.float32 if all(layer.dtype == np.float32 for layer in layers) else np.float64)
     unordered = sum(int(np.count_nonzero(np.isnan(chunk))) for _, chunk in chunks(layers, kind))
     if unordered:
-        raise ObtransferError(f"scores must be ordered, but {unordered} of {total} are NaN")
+        raise ObtransferError(f"scores must not be NaN; got {unordered} of {total}")
     if num_removed == 0:
         return [np.ones(layer.shape, dtype=bool) for layer in layers]
     threshold, below = nth_lowest(layers, kind, num_removed - 1)

@@ -1,4 +1,4 @@
-"""How a network is used for a while: in evaluation mode, with chosen gradients, in a precision."""
+"""How a network is used for a while: where it is, in evaluation mode, with chosen gradients, in a precision."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def evaluation_mode(model: nn.Module, weights: Collection[Tensor] | None = None)
             module.training = training
         for parameter, requires_grad in parameters:
             parameter.requires_grad_(requires_grad)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device that the model's parameters are on; the CPU for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -1,55 +1,56 @@
-"""Which damping suits a source: the one whose masks keep its validation accuracy best. No other task is looked at."""
+"""Choose the damping whose masks keep the source's validation accuracy best. No other task is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from obtransfer.criteria.base import Scores
+from obtransfer.config.settings import DampingChoice
+from obtransfer.criteria.base import Arrays, Scores
 from obtransfer.evaluate.accuracy import Score
+from obtransfer.masks.mask import Mask
+from obtransfer.pruning.rounds import Allocate
 
 if TYPE_CHECKING:
     from torch import nn
 
-Layers = Mapping[str, np.ndarray]
+Row = dict[str, str | float]
 
 
 def try_dampings(
     model: nn.Module,
-    weights: Layers,
+    weights: Arrays,
     criteria: Mapping[str, Callable[[float], Scores]],
+    choice: DampingChoice,
     *,
-    candidates: Sequence[float],
-    sparsities: Sequence[float],
-    allocate: Callable[[Layers, str], dict[str, np.ndarray]],
+    allocate: Allocate,
     evaluate: Callable[[nn.Module], Score],
     progress: Callable[[int], None] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Accuracy and loss on the source's validation images for every criterion, damping and sparsity.
 
     Args:
         model: has the dense weights, and has them again afterwards.
         weights: the dense prunable weights, name to array.
         criteria: label to a function from a damping to scores.
-        candidates: dampings.
-        sparsities: fractions to remove.
-        allocate: from scores and a sparsity to a mask.
+        choice: the candidates, and the sparsities at which they are tried.
+        allocate: from scores and a sparsity to what is kept.
         evaluate: accuracy and loss of a model.
-        progress: called with the number of rows done.
+        progress: called with the number of finished rows.
 
     Returns:
         Rows with criterion, damping, sparsity, validation_accuracy, validation_loss.
     """
     from obtransfer.masks.apply import apply_mask
 
-    rows: list[dict[str, Any]] = []
-    for (label, score), damping in product(criteria.items(), candidates):
+    rows: list[Row] = []
+    for (label, score), damping in product(criteria.items(), choice.candidates):
         scores = score(damping).scores
-        for sparsity in sparsities:
-            apply_mask(model, allocate(scores, str(sparsity)))
+        for sparsity in choice.sparsities:
+            apply_mask(model, Mask(allocate(scores, str(sparsity))))
             found = evaluate(model)
             _restore(model, weights)
             rows.append(
@@ -66,23 +67,21 @@ def try_dampings(
     return rows
 
 
-def best_damping(rows: Iterable[Mapping[str, Any]]) -> float:
+def best_damping(rows: Iterable[Mapping[str, str | float]]) -> float:
     """The damping with the highest validation accuracy, averaged over criteria and sparsities.
 
-    One for all criteria, since they can only be compared at the same damping (with B = 1, λ alone leads from `obd` to
-    `magnitude`). Equal accuracies are decided by the mean loss, equal losses by the smaller damping.
+    One for all criteria, since they can be compared at the same damping only: with B = 1, λ alone leads from `obd` to
+    `magnitude`. The mean loss decides between equal accuracies, the smaller damping between equal losses.
     """
     found: dict[float, list[tuple[float, float]]] = {}
     for row in rows:
-        found.setdefault(float(row["damping"]), []).append(
-            (float(row["validation_accuracy"]), -float(row["validation_loss"]))
-        )
-    return max(
-        sorted(found), key=lambda damping: tuple(np.mean(found[damping], axis=0).round(12))
-    )  # the first of equals
+        pair = float(row["validation_accuracy"]), -float(row["validation_loss"])
+        found.setdefault(float(row["damping"]), []).append(pair)
+    means = {damping: tuple(np.mean(found[damping], axis=0).round(12)) for damping in sorted(found)}
+    return max(means, key=means.__getitem__)  # the first of equals
 
 
-def _restore(model: nn.Module, weights: Layers) -> None:
+def _restore(model: nn.Module, weights: Arrays) -> None:
     import torch
 
     with torch.no_grad():

@@ -11,7 +11,7 @@ from obtransfer.masks.sparsity import parse_sparsity
 
 _EXACT = Context(prec=60)
 DECIMALS = 9
-"""Of intermediate sparsities: finer than one weight of a network of a billion."""
+"""Of intermediate sparsities; finer than one weight of a network of a billion."""
 
 
 def _exponential(sparsity: Decimal, done: Decimal) -> Decimal:
@@ -37,9 +37,9 @@ def sparsities(sparsity: str, rounds: int, schedule: str = "exponential") -> lis
     """The sparsity after each of R rounds, growing up to q.
 
     After round r: exponential 1 − (1 − q)^(r/R), which removes the same fraction of the survivors every time;
-    linear q r/R; cubic q (1 − (1 − r/R)³), which removes most at first. The trap: SynFlow's formula speaks of
-    densities, and taken for a sparsity it keeps what it should remove. Intermediate values are rounded to
-    nine decimals, or to as many more as it takes to keep them apart.
+    linear q r/R; cubic q (1 − (1 − r/R)³), which removes most at first. The trap: SynFlow's formula gives
+    densities. Read as a sparsity, it keeps what should be removed. Intermediate values are rounded to
+    nine decimals, or to as many more as keep them apart.
 
     Source: exponential Tanaka et al. (2020), alg. 1; cubic Zhu, Gupta (2017), eq. 1.
 
@@ -55,11 +55,10 @@ def sparsities(sparsity: str, rounds: int, schedule: str = "exponential") -> lis
         ObtransferError: an unknown schedule, no rounds, several rounds to a sparsity of 0, or q out of range.
     """
     if schedule not in SCHEDULES:
-        raise ObtransferError(f"the schedule must be one of {', '.join(SCHEDULES)}, but got {schedule!r}")
+        raise ObtransferError(f"the schedule must be one of {', '.join(SCHEDULES)}; got {schedule!r}")
     if rounds < 1 or (rounds > 1 and not parse_sparsity(sparsity)):
         raise ObtransferError(
-            f"rounds must be at least 1, and exactly 1 for a sparsity of 0, but got {rounds} rounds to a "
-            f"sparsity of {sparsity}"
+            f"rounds must be at least 1, and exactly 1 for a sparsity of 0; got {rounds} rounds to a sparsity of {sparsity}"
         )
     parse_sparsity(sparsity)
     last = Decimal(str(sparsity))
@@ -68,15 +67,8 @@ def sparsities(sparsity: str, rounds: int, schedule: str = "exponential") -> lis
         return [_text(value) for value in _rounded(exact, last)] + [str(sparsity)]
 
 
-def densities(sparsity: str, rounds: int, schedule: str = "exponential") -> list[str]:
-    """The density after each of R rounds: exactly 1 minus the `sparsities`."""
-    removed = sparsities(sparsity, rounds, schedule)
-    with localcontext(_EXACT):
-        return [_text(1 - Decimal(value)) for value in removed]
-
-
 def _rounded(values: list[Decimal], last: Decimal) -> list[Decimal]:
-    """To the fewest decimals, at least `DECIMALS`, with 0, the values and the last strictly increasing."""
+    """To the fewest decimals, at least `DECIMALS`, at which 0, the values and the last strictly increase."""
     decimals = DECIMALS
     while True:
         found = [value.quantize(Decimal(1).scaleb(-decimals)) for value in values]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from obtransfer.evaluate.probe import score_probe, score_zero_shot
+from obtransfer.evaluate.tasks import score_heads
 from obtransfer.heads.ridge import fit_ridge
 
 
@@ -17,8 +17,8 @@ def halves():
 
 
 def both(head, features, labels):
-    probe = score_probe(features[:200], labels[:200], features[200:], labels[200:], num_classes=5, alpha=1.0)
-    return score_zero_shot(head, features[200:], labels[200:]), probe
+    scores = score_heads(head, (features[:200], labels[:200]), (features[200:], labels[200:]), alpha=1.0)
+    return scores["zero_shot"], scores["probe"]
 
 
 def test_unchanged_features_score_alike(halves):
@@ -38,5 +38,5 @@ def test_noise_features_are_lost(halves):
     """A probe that was scored on the rows it was fitted on would reach 100 % here."""
     _, labels, _ = halves
     noise = np.random.default_rng(2).normal(size=(400, 300))
-    probe = score_probe(noise[:200], labels[:200], noise[200:], labels[200:], num_classes=5, alpha=1.0)
+    _, probe = both(fit_ridge(noise[:200], labels[:200], 5), noise, labels)
     assert probe.accuracy < 0.4
