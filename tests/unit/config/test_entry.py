@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def read(tmp_path: Path, *texts: str, command_line: list[str] | None = None) -> 
     for file in files:
         update_config(config, load_configfile(file))
     update_config(config, parse_config(command_line or []))
-    return load(config, files)
+    return load(config, files[::-1])  # Snakemake puts its own file last
 
 
 def refused(tmp_path: Path, *texts: str) -> list[str]:
@@ -134,11 +133,14 @@ def test_numbers_are_in_plain_digits_everywhere(tmp_path: Path, text: str, place
     assert line.startswith(f"{place}: got ") and "which YAML reads as the number" in line
 
 
-def test_the_last_file_that_has_a_value_counts(tmp_path: Path) -> None:
-    octal, plain = "grid: {seeds: [010]}", "grid: {seeds: [8]}"
-    assert read(tmp_path, octal, plain).grid.seeds == (8,)
+def test_the_text_of_every_file_counts(tmp_path: Path) -> None:
+    """Snakemake lists files in another order than it merges them."""
+    octal, other = "grid: {seeds: [010]}", "grid: {seeds: [9]}"
+    for texts in ((octal, "heads: {alpha: 2}"), ("heads: {alpha: 2}", octal), (other, octal)):
+        (line,) = refused(tmp_path, *texts)
+        assert line.startswith("grid.seeds[0]: got 010, which YAML reads as the number 8; ")
+    assert read(tmp_path, octal, other).grid.seeds == (9,)
     assert read(tmp_path, octal, command_line=['grid={"seeds": [9]}']).grid.seeds == (9,)
-    assert refused(tmp_path, plain, octal)
 
 
 def test_templates_anchors_and_json_are_read_as_snakemake_reads_them(tmp_path: Path) -> None:
@@ -218,14 +220,3 @@ def test_settings_that_are_no_path_are_left_alone() -> None:
     )
     assert found.tasks["own"].classes == tuple(names)
     assert found.datasets["photos"].root == "$HOME/{a}"
-
-
-def test_every_pair_of_files_is_merged_like_snakemake_does() -> None:
-    """Mappings are merged at every depth, and all else is replaced, so that texts and values stay together."""
-    from obtransfer.config.entry import _merged
-
-    parts: list[Any] = [{}, {"a": 1}, {"a": {"b": 1}}, {"a": {"c": [1]}}, {"a": [1, 2]}, {"b": None}]
-    for below, above in itertools.product(parts, repeat=2):
-        expected = copy.deepcopy(below)
-        update_config(expected, above)
-        assert _merged(below, above) == expected

@@ -15,8 +15,8 @@ def load(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Configu
 
     Args:
         config: the content of config.yaml with what overrides it; not changed.
-        files: the configuration's files in the order in which they were merged. Their text tells names that YAML reads
-            as numbers (`010` is 8); without it, such numbers are taken as they are.
+        files: the configuration's files. Their text shows which numbers were written as `010`, which YAML reads as 8;
+            without it, numbers are taken as they are.
 
     Returns:
         Every setting with its type. Defaults are filled in, `~` in paths is expanded, and `criteria` holds every label.

@@ -111,11 +111,9 @@ def misread(config: Any, files: Iterable[str | FilePath]) -> Problems:
 
     `010` is 8, `1:30` is 90, and `00014`, `1_000` and `0x1F` may be names of classes. The text is needed to see that.
     """
-    texts: Any = {}
-    for file in files:
-        texts = _merged(texts, _texts(FilePath(file)))
     problems: Problems = []
-    _compare(config, texts, (), problems)
+    for file in files:
+        _compare(config, _texts(FilePath(file)), (), problems)
     return problems
 
 
@@ -133,13 +131,6 @@ def _compare(value: Any, text: Any, path: Path, problems: Problems) -> None:
             problems.append(
                 (path, f"{read}; write '{shorten(text)}' in quotes for a name, or a number in plain digits")
             )
-
-
-def _merged(below: Any, above: Any) -> Any:
-    """As Snakemake merges two configuration files: mappings are merged, all else is replaced."""
-    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
-        return above
-    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
 
 
 def _texts(file: FilePath) -> Any:
