@@ -42,17 +42,19 @@ from common import (
     reset_peak,
 )
 from obtransfer.curvature.compute import compute_curvature
+from obtransfer.curvature.examples import Head
 from obtransfer.curvature.per_example.hooks import LayerHooks
 from obtransfer.curvature.per_example.layers import select_layers
 from obtransfer.curvature.plan import plan
+from obtransfer.curvature.request import Request
 from obtransfer.models.contexts import evaluation_mode
 
-CASES: dict[str, dict[str, Any]] = {
-    "ef diagonal": {"estimator": "empirical_fisher", "structure": "diagonal"},
-    "mc diagonal": {"estimator": "mc_fisher", "structure": "diagonal"},
-    "ggn diagonal": {"estimator": "ggn", "structure": "diagonal"},
-    "ef block 64": {"estimator": "empirical_fisher", "structure": "block", "block_size": 64},
-    "mc kfac": {"estimator": "mc_fisher", "structure": "kfac"},
+CASES = {
+    "ef diagonal": Request("empirical_fisher", "diagonal"),
+    "mc diagonal": Request("mc_fisher", "diagonal"),
+    "ggn diagonal": Request("ggn", "diagonal"),
+    "ef block 64": Request("empirical_fisher", "block64"),
+    "mc kfac": Request("mc_fisher", "kfac"),
 }
 MEMORY_CASES = ("ef diagonal", "ggn diagonal")
 Times = dict[str, list[float]]
@@ -65,7 +67,12 @@ def target(model: str, case: str) -> float | None:
     return {"ggn diagonal": 1.3, "ef block 64": 2.0}.get(case)
 
 
-def rounds(problem: Problem, case: dict[str, Any], repeats: int, kind: str) -> Times:
+def head_of(problem: Problem) -> Head:
+    """The problem's random head."""
+    return Head(problem.head_weight, problem.head_bias)
+
+
+def rounds(problem: Problem, case: Request, repeats: int, kind: str) -> Times:
     """Seconds per batch of the forward pass, the whole plain pass and the case, in turn."""
     read, model = clock(kind), copy.deepcopy(problem.model)
     times: Times = {"forward": [], "plain": [], "case": []}
@@ -84,7 +91,7 @@ def rounds(problem: Problem, case: dict[str, Any], repeats: int, kind: str) -> T
             yield problem.images, problem.labels
             times["case"].append(read() - start)
 
-    compute_curvature(problem.model, problem.head_weight, problem.head_bias, batches(), **case)
+    compute_curvature(problem.model, head_of(problem), batches(), case)
     return {name: values[1:] for name, values in times.items()}
 
 
@@ -105,8 +112,7 @@ def to_activations(problem: Problem, repeats: int, kind: str) -> list[float]:
 def measure(name: str, case: str, options: argparse.Namespace) -> dict[str, Any]:
     """One line of the table of times."""
     problem = Problem.of(name)
-    arguments = {key: value for key, value in CASES[case].items() if key != "estimator"}
-    needed = plan(problem.model, **arguments).total_bytes / MEBI
+    needed = plan(problem.model, CASES[case]).total_bytes / MEBI
     line: dict[str, Any] = {"model": name, "case": case, "target": target(name, case)}
     if needed > 0.7 * free_mebibytes():
         return line | {"skipped": f"needs {needed:.0f} MiB, free are {free_mebibytes():.0f}"}
@@ -142,7 +148,7 @@ def peak(name: str, case: str) -> float:
             optimiser.step()
     else:
         batches = [(problem.images, problem.labels)] * 2
-        compute_curvature(problem.model, problem.head_weight, problem.head_bias, batches, **CASES[case])
+        compute_curvature(problem.model, head_of(problem), batches, CASES[case])
     return peak_mebibytes() - before
 
 

@@ -115,7 +115,7 @@ def statistic_of(
             f"{request.estimator} needs a source's images and head; got none; name a source"
         )
     device = next(model.parameters()).device
-    given = prior and {name: torch.tensor(array, device=device) for name, array in prior.items()}
+    given = {name: torch.tensor(array, device=device) for name, array in (prior or {}).items()} or None
     size = BatchSize(calibration.batch_size, "curvature")
     while True:
         # The first batch is the largest, so little is done twice. Sums over examples do not depend on the batches.

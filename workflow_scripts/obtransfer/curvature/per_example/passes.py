@@ -52,8 +52,9 @@ def per_example_statistic(
         for name, keys in shapes.items()
     }
     assert structure.start is not None  # the estimator's structures are those that have it
-    for name in layers if structure.fill else ():
-        structure.fill(tensors[name], name, prior)
+    if structure.fill is not None:
+        for name in layers:
+            structure.fill(tensors[name], name, prior)
     accumulators = {name: structure.start(tensors[name]) for name in layers}
     done = _go_through(
         examples, vectors, layers, accumulators, inputs_once=structure.inputs_once, dtype=dtype

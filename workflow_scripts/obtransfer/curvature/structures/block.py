@@ -37,23 +37,16 @@ def sizes(layers: Mapping[str, LayerShape], *, block_size: Any) -> dict[str, dic
     """Block size B and number of blocks N of every layer.
 
     Raises:
-        ObtransferError: neither "row" nor a whole number of at least 1, or more than some layer has weights.
+        ObtransferError: a block is larger than some layer.
     """
     weights = {name: prod(shape.weight) for name, shape in layers.items()}
-    if block_size == "row":
-        chosen = {name: shape.inputs for name, shape in layers.items()}
-    elif not isinstance(block_size, int) or block_size < 1:
+    chosen = {name: shape.inputs if block_size == "row" else block_size for name, shape in layers.items()}
+    small = [f"{name} ({size})" for name, size in weights.items() if size < chosen[name]]
+    if small:
         raise ObtransferError(
-            f'curvature blocks need a size of at least 1, or "row"; got block_size = {block_size!r}'
+            f"curvature blocks need layers of at least {block_size} weights; got {', '.join(small)}; take a smaller "
+            "block_size, or row, or leave these layers out of `parameters`"
         )
-    else:
-        small = [f"{name} ({size})" for name, size in weights.items() if size < block_size]
-        if small:
-            raise ObtransferError(
-                f"curvature blocks need layers of at least {block_size} weights; got {', '.join(small)}; take a smaller "
-                'block_size, or "row", or leave these layers out of `parameters`'
-            )
-        chosen = dict.fromkeys(layers, block_size)
     return {name: {"B": size, "N": -(-weights[name] // size)} for name, size in chosen.items()}
 
 
