@@ -12,6 +12,7 @@ from annotated_types import doc
 from obtransfer.config.describe import keys_of
 from obtransfer.config.settings import CurvatureSettings, Label
 from obtransfer.declare import REQUIRED, Setting
+from obtransfer.errors import ObtransferError
 from obtransfer.registry import CRITERIA, ESTIMATORS, STRUCTURES
 
 CHOSEN = "chosen"
@@ -97,6 +98,10 @@ def _dataclass(
 ) -> type:
     every = dict(own)
     for key, setting in declared.items():
+        if key in own:
+            raise ObtransferError(
+                f"{name} declares a setting {key!r}, a key that is there already; rename the parameter"
+            )
         annotation = setting.annotation | Literal["chosen"] if key == "damping" else setting.annotation
         every[key] = (annotation, setting.default)
     specifications = [
