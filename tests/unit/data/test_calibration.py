@@ -34,7 +34,7 @@ def test_every_image_is_drawn_equally_often() -> None:
 def test_a_class_that_never_occurs_is_named() -> None:
     with pytest.raises(ObtransferError, match=r"class 1: 0 of 2.*calibration"):
         choose(np.where(LABELS == 1, 0, LABELS), 8, 4, seed=0)
-    with pytest.raises(ObtransferError, match="an example of each of the 4 classes; asked for 3"):
+    with pytest.raises(ObtransferError, match="an example of each of the 4 classes; got 3"):
         choose(LABELS, 3, 4, seed=0)
 
 

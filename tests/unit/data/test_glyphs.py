@@ -93,7 +93,7 @@ def test_font_without_the_glyph_is_not_used() -> None:
 
 
 def test_wrong_task_split_and_count_are_named() -> None:
-    with pytest.raises(ObtransferError, match=r"'latin'.*upper, lower"):
+    with pytest.raises(ObtransferError, match=r"upper, lower, .*got 'latin'"):
         glyphs.load("latin", seed=0, images_per_class=COUNTS)
     with pytest.raises(ObtransferError, match=r"unknown split 'val'.*test: -1.*validation"):
         glyphs.load("upper", seed=0, images_per_class={"val": 3, "test": -1})

@@ -67,7 +67,9 @@ def test_select_takes_one_split_and_refuses_an_empty_one() -> None:
     pixels, labels = select(artifact, "test")
     np.testing.assert_array_equal(labels, [1, 3, 4])
     np.testing.assert_array_equal(pixels, PIXELS[[1, 3, 4]])
-    with pytest.raises(ObtransferError, match=r"'validation' of task 'upper' has no images.*'test': 3"):
+    with pytest.raises(
+        ObtransferError, match=r"images in the split 'validation' of the task 'upper'; got .*'test': 3"
+    ):
         select(artifact, "validation")
-    with pytest.raises(ObtransferError, match=r"'val'.*train, calibration, validation, test"):
+    with pytest.raises(ObtransferError, match=r"train, calibration, validation, test; got 'val'"):
         select(artifact, "val")

@@ -59,7 +59,7 @@ def test_prunable_goes_by_type_not_by_name_or_shape() -> None:
 
 
 def test_unknown_architecture_is_named_with_near_ones() -> None:
-    with pytest.raises(ObtransferError, match=r"'resnet5o'.*miniresnet, minivit"):
+    with pytest.raises(ObtransferError, match=r"miniresnet, minivit.*got 'resnet5o'"):
         build("resnet5o")
 
 

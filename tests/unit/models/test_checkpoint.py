@@ -59,7 +59,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(form: str, tmp_path: Path) ->
     with pytest.raises(ObtransferError) as error:
         read_checkpoint(path, "https://example.org/x.pth")
     assert not trace.exists()
-    for part in ("https://example.org/x.pth", "refused", "runs whatever code", "source: local"):
+    for part in ("https://example.org/x.pth", "refused", "runs whatever code", "format: local"):
         assert part in str(error.value)
     assert ("mkdir" in str(error.value)) == (form != "pickle")
 
@@ -90,15 +90,15 @@ def test_the_conversion_that_the_refusal_offers_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"<!DOCTYPE html><html>log in</html>", "it is a web page"),
+        (b"<!DOCTYPE html><html>log in</html>", "got a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "pointer of git-lfs"),
-        (b"", "it is empty"),
-        (b"\x89PNG", "it begins with"),
+        (b"", "got an empty file"),
+        (b"\x89PNG", "got a file that begins with"),
     ],
 )
 def test_what_is_no_file_of_weights_is_told(content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(ObtransferError, match=f"neither a safetensors file nor one of torch.save; .*{told}"):
+    with pytest.raises(ObtransferError, match=f"needed a safetensors file or one of torch.save; .*{told}"):
         read_checkpoint(tmp_path / "x", "here")
 
 
@@ -112,5 +112,5 @@ def test_a_truncated_file_is_told(form: str, share: float, tmp_path: Path) -> No
 
 
 def test_a_single_tensor_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ObtransferError, match="needed a mapping of names to tensors, got Tensor"):
+    with pytest.raises(ObtransferError, match="needed a mapping of names to tensors; got Tensor"):
         read_checkpoint(write(tmp_path / "x", "zip", torch.zeros(2)), "here")

@@ -167,7 +167,7 @@ def test_patience_ends_where_there_is_no_progress(
     server: Any, address: str, target: Path, how: Fetching, naps: list[float]
 ) -> None:
     server.behaviour = [503] * 50
-    with pytest.raises(ObtransferError, match=r"answered 503 .*, in 6 attempts\. 0 bytes are kept"):
+    with pytest.raises(ObtransferError, match=r"answered 503 .*, in 6 attempts; 0 bytes are kept"):
         get(address, target, how)
     assert naps == [1, 2, 4, 8, 16]
     assert not target.exists()

@@ -234,10 +234,10 @@ def test_every_dropped_name_is_in_the_official_file(
         (
             "dino",
             {"student": {"w": torch.zeros(1)}, "epoch": 3},
-            "needed nothing but tensors, got the keys student, epoch",
+            "needed nothing but tensors; got the keys student, epoch",
         ),
         ("torchvision", {}, "nothing in it"),
-        ("local", {"epoch": 3, "arch": "x"}, "needed nothing but tensors, got the keys epoch, arch"),
+        ("local", {"epoch": 3, "arch": "x"}, "needed nothing but tensors; got the keys epoch, arch"),
         ("timm_hub", {"epoch": 3}, "needed nothing but tensors"),
     ],
 )

@@ -15,7 +15,7 @@ from obtransfer.errors import ObtransferError
 REST = "rest"
 # Training images last: asking for more of them leaves the other splits as they are.
 ORDER = ("test", "validation", "calibration", "train")
-_MOST_TOLD = 10
+_MOST_NAMED = 10
 Count = int | str
 
 
@@ -114,13 +114,13 @@ def _shortages(name: str, sizes: Sequence[int], counts: Mapping[str, Count]) -> 
 
 
 def _too_few(short: Sequence[str], official: bool) -> str:
-    more = f"; and {len(short) - _MOST_TOLD} more" if len(short) > _MOST_TOLD else ""
+    more = f"; and {len(short) - _MOST_NAMED} more" if len(short) > _MOST_NAMED else ""
     where = (
         "train, calibration and validation come from the train images"
         if official
         else "all splits come from one folder"
     )
     return (
-        f"some classes have too few images: {'; '.join(short[:_MOST_TOLD])}{more} ({where}). Ask for fewer "
-        "(images_per_class), or leave these classes out"
+        f"some classes have too few images: {'; '.join(short[:_MOST_NAMED])}{more} ({where}); lower images_per_class, or leave "
+        "these classes out"
     )

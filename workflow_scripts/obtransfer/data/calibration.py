@@ -8,10 +8,9 @@ from obtransfer.errors import ObtransferError
 
 
 def choose(labels: np.ndarray, num_examples: int, num_classes: int, seed: int) -> np.ndarray:
-    """Draw examples evenly from every class: ⌊N / K⌋ of each, and one more of N mod K classes drawn by lot.
+    """Draw examples evenly from every class: ⌊N / K⌋ of each, and one more of N mod K classes drawn at random.
 
-    An uneven draw would tilt the curvature towards some classes, and a class that is missing would look as if it
-    needed no weights at all.
+    An uneven draw would bias the curvature towards some classes, and a missing class would seem to need no weights.
 
     Args:
         labels: [n] integers in 0 … K − 1, not changed.
@@ -23,29 +22,29 @@ def choose(labels: np.ndarray, num_examples: int, num_classes: int, seed: int) -
         [N] positions in `labels`, ascending.
 
     Raises:
-        ObtransferError: fewer examples than classes asked for, or a class with too few images.
+        ObtransferError: fewer examples than classes, or a class with too few images.
     """
     if num_examples < num_classes:
         raise ObtransferError(
-            f"curvature needs an example of each of the {num_classes} classes; asked for {num_examples} examples: "
-            "raise curvature.num_examples"
+            f"needed an example of each of the {num_classes} classes; got {num_examples} examples; raise "
+            "curvature.num_examples"
         )
-    chance = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     wanted = np.full(num_classes, num_examples // num_classes)
-    wanted[chance.permutation(num_classes)[: num_examples % num_classes]] += 1
+    wanted[generator.permutation(num_classes)[: num_examples % num_classes]] += 1
     found = np.bincount(labels, minlength=num_classes)
     short = [f"class {k}: {found[k]} of {wanted[k]}" for k in np.flatnonzero(found < wanted)]
     if short:
         raise ObtransferError(
-            f"curvature needs {num_examples} calibration examples, evenly from {num_classes} classes, but some have too "
-            f"few: {', '.join(short)}. Ask for fewer (curvature.num_examples) or for more calibration images"
+            f"needed {num_examples} calibration examples, evenly from {num_classes} classes; got too few in "
+            f"{', '.join(short)}; lower curvature.num_examples or ask for more calibration images"
         )
-    chosen = [chance.permutation(np.flatnonzero(labels == k))[: wanted[k]] for k in range(num_classes)]
+    chosen = [generator.permutation(np.flatnonzero(labels == k))[: wanted[k]] for k in range(num_classes)]
     return np.sort(np.concatenate(chosen))
 
 
 def share(positions: np.ndarray, number: int, shares: int) -> np.ndarray:
-    """The part of `positions` that job `number`, from 1 to `shares`, reads; the parts are disjoint and complete.
+    """The `positions` that job `number`, from 1 to `shares`, reads. The shares are disjoint and complete.
 
     Raises:
         ObtransferError: more shares than examples.

@@ -13,7 +13,7 @@ from obtransfer.errors import ObtransferError
 
 Classes = Sequence[int | str] | Literal["all"] | Draw | None
 DRAWN = 10
-_MOST_TOLD = 10
+_MOST_NAMED = 10
 
 
 def choose_classes(wanted: Classes, names: Sequence[str], seed: int) -> list[int]:
@@ -44,8 +44,8 @@ def choose_classes(wanted: Classes, names: Sequence[str], seed: int) -> list[int
     twice = sorted({index for index in indices if indices.count(index) > 1})
     problems += [f"{names[index]!r} (index {index}) is listed twice" for index in twice]
     if problems:
-        more = f"; and {len(problems) - _MOST_TOLD} more" if len(problems) > _MOST_TOLD else ""
-        raise ObtransferError(f"classes: {'; '.join(problems[:_MOST_TOLD])}{more}")
+        more = f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
+        raise ObtransferError(f"classes: {'; '.join(problems[:_MOST_NAMED])}{more}")
     return indices
 
 
@@ -76,6 +76,6 @@ def _index(entry: int | str, names: Sequence[str]) -> int | str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_TOLD]) + (
-        f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return ", ".join(names[:_MOST_NAMED]) + (
+        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     )

@@ -23,7 +23,7 @@ from obtransfer.data.view import View, apply_view
 from obtransfer.errors import ObtransferError
 
 _WINDOW = 1024  # images handed to the threads at once
-_MOST_TOLD = 10
+_MOST_NAMED = 10
 _UNDECODABLE = (SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -185,10 +185,10 @@ def _replacement(slot: Slot | None, assignment: Assignment) -> Slot | None:
 
 def _check(corrupt: Sequence[str], tried: int, allowed: float) -> None:
     if len(corrupt) > allowed * tried:
-        more = f" and {len(corrupt) - _MOST_TOLD} more" if len(corrupt) > _MOST_TOLD else ""
+        more = f" and {len(corrupt) - _MOST_NAMED} more" if len(corrupt) > _MOST_NAMED else ""
         raise ObtransferError(
             f"{len(corrupt)} of {tried} images can't be decoded, {len(corrupt) / tried:.2%} where data.max_corrupt allows "
-            f"{allowed:.2%}: {', '.join(corrupt[:_MOST_TOLD])}{more}; the log has the reasons; restore or remove them, or "
+            f"{allowed:.2%}: {', '.join(corrupt[:_MOST_NAMED])}{more}; the log has the reasons; restore or remove them, or "
             "raise data.max_corrupt"
         )
 

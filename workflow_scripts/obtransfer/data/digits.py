@@ -1,6 +1,6 @@
 """Real handwritten digits: scikit-learn's copy of the UCI optical digits (test part), 1797 images of 8 × 8.
 
-The one task here that is not rendered: a domain shift for backbones pre-trained on glyphs.
+The only built-in task that is not rendered: a domain shift for backbones pre-trained on glyphs.
 """
 
 import csv
@@ -23,8 +23,8 @@ _ENLARGEMENT = 4  # 8 × 8 to 32 × 32
 def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str = RENDERED) -> TaskImages:
     """The digits, split.
 
-    Every class is shuffled by (seed, class) and dealt out from fixed places: test from the front, then train,
-    calibration and validation, so splits are disjoint. Pixel-identical images, if any, keep only their first copy.
+    Every class is shuffled by (seed, class), and each split takes its images from its own place, so splits are disjoint.
+    Of pixel-identical images, if any, only the first is kept.
 
     Args:
         task: "handwritten".
@@ -39,16 +39,14 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
         ObtransferError: another task, or more images than there are.
     """
     if task != NAME:
-        raise ObtransferError(
-            f"task {task!r} is not in the data set of handwritten digits: its one task is {NAME!r}"
-        )
+        raise ObtransferError(f"needed the task {NAME!r}; got {task!r}")
     counts = checked_counts(images_per_class)
     pixels, digits = _unique_digits()
     available = int(np.bincount(digits).min())
     if sum(counts.values()) > available:
         raise ObtransferError(
-            f"{NAME}: {sum(counts.values())} images per class were asked for ({counts}), but the smallest class has "
-            f"{available}: lower the counts of images per class for this task"
+            f"{NAME}: needed {sum(counts.values())} images per class ({counts}); got {available} in the smallest class; lower "
+            "images_per_class for this task"
         )
     chosen, labels, split_of = [], [], []
     shuffled = [
@@ -77,12 +75,12 @@ def _unique_digits() -> tuple[np.ndarray, np.ndarray]:
     package = find_spec("sklearn")
     if package is None or package.origin is None:
         raise ObtransferError(
-            f"the task {NAME!r} needs scikit-learn, which is not installed: pip install scikit-learn"
+            f"the task {NAME!r} needs scikit-learn, which is not installed; run pip install scikit-learn"
         )
     path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():
         raise ObtransferError(
-            f"{path} is missing: this scikit-learn does not ship the digits; install it again"
+            f"there is no file {path}: this scikit-learn does not ship the digits; install it again"
         )
     with gzip.open(path, "rt", encoding="ascii") as stream:
         table = np.array([[int(float(value)) for value in row] for row in csv.reader(stream)], dtype=np.int64)

@@ -47,9 +47,9 @@ def characters(font: str) -> frozenset[int]:
 
 @cache
 def fonts_with(glyph: str) -> tuple[str, ...]:
-    """Fonts of `FONTS`, in that order, that really contain the glyph.
+    """Fonts of `FONTS`, in that order, that contain the glyph.
 
-    A font without it would draw its "missing glyph" box, the same for every class.
+    A font without it would draw its box for missing glyphs, the same for every class.
 
     Raises:
         ObtransferError: no font contains the glyph.
@@ -57,8 +57,8 @@ def fonts_with(glyph: str) -> tuple[str, ...]:
     found = tuple(font for font in FONTS if ord(glyph) in characters(font))
     if not found:
         raise ObtransferError(
-            f"glyph {glyph!r} (U+{ord(glyph):04X}) is in none of the {len(FONTS)} fonts used: "
-            f"choose another glyph, or add a font that matplotlib ships to obtransfer.data.fonts.FONTS"
+            f"glyph {glyph!r} (U+{ord(glyph):04X}) is in none of the {len(FONTS)} fonts used; "
+            "choose another glyph, or add a font that matplotlib ships to obtransfer.data.fonts.FONTS"
         )
     return found
 
@@ -67,7 +67,7 @@ def fonts_with(glyph: str) -> tuple[str, ...]:
 def glyph_mask(glyph: str, font: str) -> np.ndarray:
     """One glyph of one font, centred on a square canvas.
 
-    The longer side of the drawn part is `EXTENT` pixels, so size tells nothing about the class. Not hinted.
+    The longer side of the drawn part is `EXTENT` pixels, so size does not give the class away. Not hinted.
 
     Args:
         glyph: one character that the font contains (`fonts_with`).
@@ -97,6 +97,6 @@ def _bitmap(glyph: str, font: str, points: float) -> np.ndarray:
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     if rows.size == 0:
         raise ObtransferError(
-            f"font {font} maps {glyph!r} (U+{ord(glyph):04X}) but draws nothing: choose another glyph"
+            f"font {font} maps {glyph!r} (U+{ord(glyph):04X}) but draws nothing; choose another glyph"
         )
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -1,7 +1,7 @@
 """Glyphs: twelve tasks of ten characters each, rendered from the fonts inside matplotlib (DejaVu, STIX).
 
-A small stand-in for the ten ImageNet tasks of the paper that needs no download. Ten of the tasks are used to
-pre-train the small backbones (`PRETRAINING_TASKS`); hebrew and shapes never are.
+A small stand-in for the ten ImageNet tasks of the paper that needs no download. Ten of the tasks pre-train the small
+backbones (`PRETRAINING_TASKS`); hebrew and shapes never do.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,17 +36,17 @@ _CHUNK = 256  # images rendered at once
 
 
 def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str = RENDERED) -> TaskImages:
-    """Renders one task.
+    """Render one task.
 
     Image i of a class and split comes from the random stream (0, seed, task, split, class, i): splits are disjoint by
-    construction, and asking for more images leaves the earlier ones as they are. The font is drawn anew for every
-    image, among those that contain the glyph.
+    construction, and asking for more images changes none of the others. Each image draws its font, among those that
+    contain the glyph.
 
     Args:
         task: name in `CHARACTERS`.
         seed: non-negative.
         images_per_class: images per class of each split.
-        view: of the backbone; renderings are made at 32 pixels, and resized where it asks for more.
+        view: of the backbone; renderings have 32 pixels and are resized to it.
 
     Returns:
         Images ordered by split, class, index.
@@ -56,7 +56,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
     """
     if task not in CHARACTERS:
         raise ObtransferError(
-            f"task {task!r} is not one of the glyph tasks: choose among {', '.join(CHARACTERS)}"
+            f"needed a glyph task among {', '.join(CHARACTERS)}; got {task!r}"
         )
     counts = checked_counts(images_per_class)
     glyphs = CHARACTERS[task]
@@ -81,7 +81,7 @@ def render_glyphs(
     variation: Variation,
     fonts: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Renders one image per glyph and stream.
+    """Render one image per glyph and stream.
 
     Args:
         glyphs: N characters.

@@ -12,7 +12,7 @@ from obtransfer.data.pool import DatasetReader, ImagePool
 from obtransfer.errors import ObtransferError
 
 TRAIN, TEST = "train", "val"
-_MOST_TOLD = 10
+_MOST_NAMED = 10
 
 
 class ImageNet(DatasetReader):
@@ -31,7 +31,7 @@ class ImageNet(DatasetReader):
         lacking = [_lacking(root / part, names, chosen) for part in (TRAIN, TEST)]
         if any(lacking):
             raise ObtransferError(
-                f"{root} lacks folders of classes: {'; '.join(filter(None, lacking))}. Add them, or take other classes"
+                f"{root} lacks folders of classes: {'; '.join(filter(None, lacking))}; add them, or choose other classes"
             )
         return (
             list_images(root, [root / TRAIN], names, chosen),
@@ -50,7 +50,7 @@ def wordnet_ids() -> tuple[str, ...]:
     path = Path(package.origin or "").parent / "data/_info/imagenet_synsets.txt" if package else Path()
     if not path.is_file():
         raise ObtransferError(
-            "ImageNet's classes come with timm, which is not installed or lacks them: pip install timm"
+            "ImageNet's classes come with timm, which is not installed or lacks them; run pip install timm"
         )
     return tuple(path.read_text(encoding="utf-8").split())
 
@@ -59,9 +59,9 @@ def _check_layout(root: Path) -> None:
     for part in (TRAIN, TEST):
         folder = root / part
         if not folder.is_dir():
-            inside = ", ".join(sorted(folders(root))[:_MOST_TOLD]) or "no folders"
+            inside = ", ".join(sorted(folders(root))[:_MOST_NAMED]) or "no folders"
             raise ObtransferError(
-                f"{folder} is missing ({root} has {inside}); the root of ImageNet is the folder with {TRAIN} and {TEST}"
+                f"there is no folder {folder} ({root} has {inside}); the root of ImageNet is the folder with {TRAIN} and {TEST}"
             )
         if not folders(folder):
             raise ObtransferError(
@@ -73,8 +73,8 @@ def _check_layout(root: Path) -> None:
 def _lacking(folder: Path, names: Sequence[str], chosen: Sequence[int]) -> str:
     there = set(folders(folder))
     lacking = [f"{names[index]} (class {index})" for index in chosen if names[index] not in there]
-    more = f" and {len(lacking) - _MOST_TOLD} more" if len(lacking) > _MOST_TOLD else ""
-    return f"{folder.name}: {', '.join(lacking[:_MOST_TOLD])}{more}" if lacking else ""
+    more = f" and {len(lacking) - _MOST_NAMED} more" if len(lacking) > _MOST_NAMED else ""
+    return f"{folder.name}: {', '.join(lacking[:_MOST_NAMED])}{more}" if lacking else ""
 
 
 DATASET = ImageNet()

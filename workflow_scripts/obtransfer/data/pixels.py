@@ -31,7 +31,7 @@ def to_batch(
         device: where the batch goes.
 
     Returns:
-        float32 [B, 3, H, W], channels last in memory, as convolutions like it on the CPU.
+        float32 [B, 3, H, W], channels last in memory, which is faster for convolutions on the CPU.
 
     Raises:
         ObtransferError: pixels of another type or shape.
@@ -54,7 +54,7 @@ def batches(
         preprocessing: as for `to_batch`.
         batch_size: images a batch.
         device: where the batches go.
-        ahead: whether a thread reads (and, for a GPU, pins) the next batch while this one is used; None for GPUs only.
+        ahead: whether a thread reads (and, for a GPU, pins) the next batch while this one is used; None: for GPUs only.
     """
     import torch
 
@@ -80,9 +80,7 @@ def _as_bytes(pixels: np.ndarray) -> torch.Tensor:
     import torch
 
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-        raise ObtransferError(
-            f"pixels must be uint8 [B, H, W, 3], but are {pixels.dtype} {list(pixels.shape)}"
-        )
+        raise ObtransferError(f"needed pixels uint8 [B, H, W, 3]; got {pixels.dtype} {list(pixels.shape)}")
     writable = pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy()
     return torch.from_numpy(writable)
 
@@ -112,8 +110,8 @@ def select(artifact: Artifact, split: str) -> tuple[np.ndarray, np.ndarray]:
     if not chosen.any():
         counts = {name: int((artifact.tensors["split"] == i).sum()) for i, name in enumerate(SPLITS)}
         raise ObtransferError(
-            f"split {split!r} of task {artifact.metadata.get('task')!r} has no images (images per split: {counts}): "
-            f"ask for some in the configuration's images per class"
+            f"needed images in the split {split!r} of the task {artifact.metadata.get('task')!r}; got {counts}; ask for some "
+            "in images_per_class"
         )
     where = np.flatnonzero(chosen)
     together = slice(where[0], where[-1] + 1) if where[-1] - where[0] + 1 == len(where) else where

@@ -1,7 +1,7 @@
-"""Turns glyph masks into small coloured images: warp, colours, smooth background, noise; light on dark.
+"""Turns glyph masks into small coloured images, light on dark: warp, colours, smooth background, noise.
 
-Numpy only. Every image is made from its own random stream and by element-wise operations, so it does not depend on
-which other images are made with it.
+Numpy only. Every image comes from its own random stream by element-wise operations, so it does not depend on the other
+images of the call.
 """
 
 from collections.abc import Iterable, Sequence
@@ -74,7 +74,7 @@ def render(masks: np.ndarray, draws: Draws, variation: Variation) -> np.ndarray:
 
 
 def _source_positions(draws: Draws, variation: Variation) -> tuple[np.ndarray, np.ndarray]:
-    """Where every image pixel looks in the mask: rows and columns, float32 [N, SIDE, SIDE] each.
+    """Where in the mask every image pixel comes from: rows and columns, float32 [N, SIDE, SIDE] each.
 
     Inverse affine map (rotation, shear, two scales, shift) about the centre plus a smooth random displacement.
     """

@@ -46,12 +46,10 @@ class BuiltInTask:
 
 
 def checked_counts(images_per_class: Mapping[str, int]) -> dict[str, int]:
-    """The number of images per class of every split, in the order of `SPLITS`.
-
-    Splits that are not named get none.
+    """The number of images per class of every split, in the order of `SPLITS`; 0 for splits that are not named.
 
     Raises:
-        ObtransferError: a split that does not exist, or a count that is not a non-negative integer; all at once.
+        ObtransferError: splits that do not exist, or counts that are not non-negative integers; lists all.
     """
     problems = [f"unknown split {name!r}" for name in images_per_class if name not in SPLITS]
     problems += [
@@ -60,7 +58,7 @@ def checked_counts(images_per_class: Mapping[str, int]) -> dict[str, int]:
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 0
     ]
     if problems:
-        raise ObtransferError(f"images per class: {'; '.join(problems)}. Splits are {', '.join(SPLITS)}")
+        raise ObtransferError(f"images_per_class: {'; '.join(problems)}; splits are {', '.join(SPLITS)}")
     return {name: int(images_per_class.get(name, 0)) for name in SPLITS}
 
 
@@ -71,5 +69,5 @@ def split_index(split: str) -> int:
         ObtransferError: no such split.
     """
     if split not in SPLITS:
-        raise ObtransferError(f"split {split!r} does not exist: choose one of {', '.join(SPLITS)}")
+        raise ObtransferError(f"needed a split among {', '.join(SPLITS)}; got {split!r}")
     return SPLITS.index(split)

@@ -1,4 +1,4 @@
-"""Networks without classifier: images [B, 3, H, W] to features [B, D]."""
+"""Networks without a classifier: images [B, 3, H, W] to features [B, D]."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _STEM_CHANNELS = 64  # timm's
 
 
 def miniresnet() -> nn.Module:
-    """ResNet of one basic block a stage, for 32 × 32 images; 0.5 M weights, 128 features.
+    """ResNet with one basic block per stage, for 32 × 32 images; 0.5 M weights, 128 features.
 
-    Stride-2 3 × 3 stem and max-pool, which makes it four times faster than a stem without stride. The last
-    normalisation of a block does not start at zero: self-supervised training of so shallow a network stays at chance
-    when it does.
+    The stem is a 3 × 3 convolution with stride 2 and a max-pool; without stride the network is four times slower. The
+    last normalisation of a block does not start at zero: from zero, self-supervised training of a network this shallow
+    stays at chance.
     """
     from timm.models.resnet import BasicBlock, ResNet
     from torch import nn
@@ -57,7 +57,7 @@ def minivit(*, dynamic_img_size: bool = False) -> nn.Module:
 
 
 def vit_small_patch16_224_h12() -> nn.Module:
-    """MoCo v3's ViT-S: timm's with 12 heads of 32 instead of 6 of 64, which no tensor's shape tells."""
+    """MoCo v3's ViT-S: timm's with 12 heads of 32 in place of 6 of 64. No tensor's shape shows the difference."""
     import timm
 
     model: nn.Module = timm.create_model(
@@ -74,11 +74,11 @@ _OURS = {
 
 
 def build(architecture: str) -> nn.Module:
-    """A network with random weights, float32, in evaluation mode, without classifier.
+    """A network with random weights, float32, in evaluation mode, without a classifier.
 
     Args:
-        architecture: one of ours or the name of any timm model; a tag behind a point (``resnet50.tv_in1k``) chooses the
-            size of its images and nothing else.
+        architecture: one of ours, or the name of any timm model; a tag (``resnet50.tv_in1k``) only sets the size of its
+            images.
 
     Returns:
         Module with forward(x [B, 3, H, W]) -> features [B, D].
@@ -93,15 +93,15 @@ def build(architecture: str) -> nn.Module:
     name = architecture.partition(".")[0]
     if not timm.is_model(name):
         raise ObtransferError(
-            f"architecture {architecture!r} is neither one of {', '.join(_OURS)} nor a timm model; "
-            f"near names in timm: {', '.join(timm.list_models(f'*{name[:6]}*')[:8]) or 'none'}"
+            f"needed one of the architectures {', '.join(_OURS)} or a timm model; got {architecture!r}; similar names in "
+            f"timm: {', '.join(timm.list_models(f'*{name[:6]}*')[:8]) or 'none'}"
         )
     model: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0)
     return model.eval()
 
 
 def build_empty(architecture: str) -> nn.Module:
-    """As `build`, on torch's meta device: names and shapes without values, and without the seconds that random ones take."""
+    """As `build`, on torch's meta device: names and shapes without values, and without the time to draw them."""
     import torch
 
     try:
@@ -112,14 +112,14 @@ def build_empty(architecture: str) -> nn.Module:
 
 
 def num_features(model: nn.Module) -> int:
-    """D: the length of the features [B, D]; some of timm's models have a hidden layer before the classifier."""
+    """D: the length of the features [B, D]. Some timm models have a hidden layer before the classifier."""
     return int(getattr(model, "head_hidden_size", None) or model.num_features)  # type: ignore[arg-type]
 
 
 def classifier(architecture: str) -> tuple[str, ...]:
-    """Names of the modules that make classes of features in timm's model of that name.
+    """Names of the modules that turn features into classes in timm's model of that name.
 
-    timm names their last layer (``head.linear``); what lies around it is part of them unless `build` keeps some of it.
+    timm names their last layer (``head.linear``). The modules around it belong to them, unless `build` keeps a part.
     """
     if architecture in _OURS:
         return ("fc",) if "resnet" in architecture else ("head",)

@@ -1,4 +1,4 @@
-"""Reading a publisher's file, whatever it is called: safetensors, or a pickle that holds nothing but data."""
+"""Reads a publisher's file, whatever its name: safetensors, or a pickle that holds nothing but data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
-_BEHIND_LENGTH = 8  # a safetensors file begins with the length of its header, and the header with {
+_BEHIND_LENGTH = 8  # a safetensors file begins with the length of its header, which begins with {
 _POINTER = b"version https://git-lfs"
 _WRAPPERS = ("state_dict", "model")
 
@@ -22,13 +22,13 @@ _WRAPPERS = ("state_dict", "model")
 def read_checkpoint(path: Path, what: str) -> dict[str, Any]:
     """What a file of weights holds, in memory or mapped from it.
 
-    The format is told by the first bytes. A pickle may name any function of any package, which loading it then calls:
-    only tensors, containers, numbers and text are allowed (`torch.load(weights_only=True)`), and the settings that training
-    scripts leave behind (`argparse.Namespace`).
+    The first bytes show the format. A pickle may name any function of any package, and loading it calls that function.
+    Only tensors, containers, numbers and text are allowed (`torch.load(weights_only=True)`), and the settings that
+    training scripts leave behind (`argparse.Namespace`).
 
     Args:
         path: the file.
-        what: named in errors: where the file came from.
+        what: where the file came from, for errors.
 
     Raises:
         ObtransferError: neither format, damaged, or a pickle with code.
@@ -39,7 +39,7 @@ def read_checkpoint(path: Path, what: str) -> dict[str, Any]:
         return _safetensors(path, what)
     if first.startswith((_ZIP, _PICKLE)):
         return _pickle(path, what, mapped=first.startswith(_ZIP))
-    raise ObtransferError(f"{what}: neither a safetensors file nor one of torch.save; {_guess(first)}")
+    raise ObtransferError(f"{what}: needed a safetensors file or one of torch.save; {_guess(first)}")
 
 
 def state_dict_of(checkpoint: Mapping[str, Any], key: str, what: str) -> dict[str, Tensor]:
@@ -53,19 +53,19 @@ def state_dict_of(checkpoint: Mapping[str, Any], key: str, what: str) -> dict[st
     found = checkpoint.get(key) if key else checkpoint
     if not isinstance(found, Mapping) or not found:
         raise ObtransferError(
-            f"{what}: needed the weights under the key {key!r}, got a file with {_shown(checkpoint)}; is it the "
-            "publisher's file, and the right source?"
+            f"{what}: needed the weights under the key {key!r}; got a file with {_shown(checkpoint)}; check that it is the "
+            "publisher's file, and name its format"
         )
     others = [name for name, value in found.items() if not isinstance(value, Tensor)]
     if others:
         raise ObtransferError(
-            f"{what}: needed nothing but tensors, got {_shown(others)} besides; name the right source"
+            f"{what}: needed nothing but tensors; got {_shown(others)} besides; name the file's format"
         )
     return dict(found)
 
 
 def unwrapped(checkpoint: Mapping[str, Any], what: str) -> dict[str, Tensor]:
-    """The tensors of a file that may hold them directly, or under ``state_dict`` or ``model`` among a training's state."""
+    """The tensors of a file that holds them directly, or under ``state_dict`` or ``model`` beside a training's state."""
     key = next((name for name in _WRAPPERS if isinstance(checkpoint.get(name), Mapping)), "")
     return state_dict_of(checkpoint, key, what)
 
@@ -75,14 +75,14 @@ def select(
 ) -> dict[str, Tensor]:
     """The backbone's tensors under their own names, as float32.
 
-    What is neither dropped nor under the prefix keeps its name, so that strict loading lists it as unexpected. Files
-    from before PyTorch 0.4.1 lack BatchNorm's counter of batches, which nothing reads in evaluation: it becomes 0, as
-    PyTorch itself makes it.
+    A tensor that is neither dropped nor under the prefix keeps its name, so strict loading lists it as unexpected. Files
+    from before PyTorch 0.4.1 lack BatchNorm's counter of batches, which evaluation does not read: it becomes 0, as in
+    PyTorch.
 
     Args:
         state: of the file; not changed.
         prefix: removed from the names that begin with it.
-        dropped: beginnings of names, as in the file, that are no part of the backbone.
+        dropped: beginnings of names, as in the file, of what is not the backbone.
     """
     import torch
 
@@ -119,17 +119,15 @@ def _pickle(path: Path, what: str, *, mapped: bool) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ObtransferError(_refusal(what, str(error))) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        told = str(error).partition("\n")[0][:200]
-        raise ObtransferError(
-            f"{what}: the file can't be read ({told}); is it whole? Fetch it again"
-        ) from error
+        reason = str(error).partition("\n")[0][:200]
+        raise ObtransferError(f"{what}: the file can't be read ({reason}); fetch it again") from error
     if not isinstance(found, Mapping):
-        raise ObtransferError(f"{what}: needed a mapping of names to tensors, got {type(found).__name__}")
+        raise ObtransferError(f"{what}: needed a mapping of names to tensors; got {type(found).__name__}")
     return dict(found)
 
 
-def _refusal(what: str, told: str) -> str:
-    names = re.findall(r"GLOBAL ([\w.]+)", told)
+def _refusal(what: str, reason: str) -> str:
+    names = re.findall(r"GLOBAL ([\w.]+)", reason)
     calls = f" (it names {names[0]})" if names else ""
     return (
         f"{what}: refused, because it is a pickle that holds more than data{calls}, and loading such a file runs whatever "
@@ -137,16 +135,16 @@ def _refusal(what: str, told: str) -> str:
         "trust the author, and only then, convert it yourself in a place where it can do no harm:\n"
         "  python -c \"import sys, torch, safetensors.torch as s; x = torch.load(sys.argv[1], 'cpu', weights_only=False); "
         "s.save_file({k: v.contiguous() for k, v in x['state_dict'].items()}, sys.argv[2])\" FILE NEW.safetensors\n"
-        "and name the new file under backbones, with source: local"
+        "and name the new file under backbones, with format: local"
     )
 
 
 def _guess(first: bytes) -> str:
     if first.lstrip()[:1] == b"<":
-        return "it is a web page: the address asks for a login or is wrong"
+        return "got a web page: the address asks for a login or is wrong"
     if first.startswith(_POINTER):
-        return "it is a pointer of git-lfs: fetch the file itself (git lfs pull)"
-    return f"it begins with {first[:12]!r}" if first else "it is empty"
+        return "got a pointer of git-lfs: fetch the file itself (git lfs pull)"
+    return f"got a file that begins with {first[:12]!r}" if first else "got an empty file"
 
 
 def _shown(names: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""From files to networks; strictly: every difference in names or shapes is an error that lists it."""
+"""From files to networks, strictly: an error lists every difference in names or shapes."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def load_backbone(path: Path | str) -> Backbone:
 def load_strictly(
     model: nn.Module, state_dict: Mapping[str, Tensor], what: str, *, assign: bool = False
 ) -> None:
-    """Copies a state_dict into the network, in place.
+    """Copy a state_dict into the network, in place.
 
-    A checkpoint that half fits would leave random weights behind; this refuses it.
+    Half a checkpoint would leave random weights behind, so it is refused.
 
     Args:
         model: changed.
         state_dict: every parameter and buffer, with its exact shape.
-        what: named in errors.
-        assign: take the tensors themselves instead of copying their values; for a network without values.
+        what: where the tensors come from, for errors.
+        assign: use the tensors themselves instead of copying their values; for a network without values.
 
     Raises:
         ObtransferError: lists all missing, unexpected and wrongly shaped tensors.
@@ -79,7 +79,7 @@ def load_strictly(
 
 
 def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], what: str) -> None:
-    """Refuses a state_dict whose names or shapes are not the network's.
+    """Refuse a state_dict whose names or shapes are not the network's.
 
     Raises:
         ObtransferError: lists all missing, unexpected and wrongly shaped tensors.
@@ -94,8 +94,8 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], what: str) ->
     ]
     if problems:
         raise ObtransferError(
-            f"{what} does not fit {type(model).__name__}: {'; '.join(problems)}. "
-            f"Use the file of this architecture, or mend the conversion of its source in obtransfer/models"
+            f"{what} does not fit {type(model).__name__}: {'; '.join(problems)}; use the file of this architecture, or name "
+            "the file's format"
         )
 
 

@@ -10,7 +10,7 @@ def prunable_parameters(model: nn.Module) -> list[str]:
     embeddings. A weight that two modules share is named once.
 
     Args:
-        model: without task head (`num_classes=0`).
+        model: without a classifier (`num_classes=0`).
 
     Returns:
         Names in the order of `model.named_parameters()`.

@@ -1,4 +1,4 @@
-"""One file over HTTP into one partial file: resumed where it stopped, tried again with growing pauses, never silent."""
+"""Downloads one file over HTTP: resumes where it stopped, tries again with growing pauses, and reports all of it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from obtransfer.errors import ObtransferError
 from obtransfer.runtime.progress import bar
 
 STALL_S = 60.0
-"""Without a byte for so long, a connection counts as cut."""
+"""A connection without a byte for this long counts as cut."""
 ATTEMPTS = 6
-"""So many in a row without progress, and it is given up."""
+"""In a row without progress; then the download fails."""
 LONGEST_PAUSE_S = 60.0
 
 _CHUNK = 1 << 18
 _MB = 1_000_000
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NOT_THERE = frozenset({401, 403, 404, 410})
-_LINKED = "X-Linked-Etag"  # with which a hub's redirection gives the SHA-256 of the file
+_LINKED = "X-Linked-Etag"  # in which a hub's redirection gives the SHA-256 of the file
 
 
 class NotThereError(ObtransferError):
-    """The address has no such file, or not for us; another address may have it."""
+    """The address has no such file, or none for us. Another address may have it."""
 
 
 class _PassingError(Exception):
-    """What may be better next time; `pause` is what the server asks for, in seconds."""
+    """A failure that may pass. `pause`: what the server asks for, in seconds."""
 
     def __init__(self, why: str, pause: float = 0.0) -> None:
         super().__init__(why)
@@ -69,9 +69,9 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 def download(address: str, partial: Path, *, checked: bool) -> str:
     """Complete `partial` with what the address holds.
 
-    What is there already is kept only if it surely belongs to the same file: the server confirms its ETag or date, or a
-    checksum will tell (`checked`). After a failure that may pass (no connection, no bytes for `STALL_S`, a cut, a server
-    that is busy) the next attempt goes on from there, after 1, 2, 4 ... seconds; `ATTEMPTS` without a new byte are the end.
+    Bytes that are there already are kept only if they belong to the same file: the server confirms its ETag or date, or a
+    checksum follows (`checked`). After a failure that may pass (no connection, no bytes for `STALL_S`, a cut, a busy
+    server) the next attempt continues from there, after 1, 2, 4 ... seconds. `ATTEMPTS` in a row without a new byte fail.
 
     Args:
         address: ``http://…`` or ``https://…``.
@@ -83,7 +83,7 @@ def download(address: str, partial: Path, *, checked: bool) -> str:
 
     Raises:
         NotThereError: the server says so.
-        ObtransferError: it stays unreachable, or the disk is full; what came is kept.
+        ObtransferError: it stays unreachable, or the disk is full; the bytes received are kept.
     """
     failures = 0
     while True:
@@ -94,8 +94,8 @@ def download(address: str, partial: Path, *, checked: bool) -> str:
             failures = 1 if size(partial) > before else failures + 1
             if failures >= ATTEMPTS:
                 raise ObtransferError(
-                    f"{address}: {error}, in {ATTEMPTS} attempts. {size(partial)} bytes are kept in {partial}: run the "
-                    "same command again to go on from there"
+                    f"{address}: {error}, in {ATTEMPTS} attempts; {size(partial)} bytes are kept in {partial}; run the "
+                    "same command again to continue from there"
                 ) from error
             pause = min(LONGEST_PAUSE_S, max(error.pause, 2.0 ** (failures - 1)))
             print(f"{address}: {error}; again in {pause:g} s ({failures} of {ATTEMPTS})", file=sys.stderr)
@@ -108,7 +108,7 @@ def size(path: Path) -> int:
 
 
 def forget(partial: Path) -> None:
-    """Remove a partial file and what is known of its origin."""
+    """Remove a partial file and the note of its origin."""
     partial.unlink(missing_ok=True)
     _origin(partial).unlink(missing_ok=True)
 
@@ -123,15 +123,15 @@ def _attempt(address: str, partial: Path, checked: bool) -> _Answer:
     except urllib.error.HTTPError as error:
         if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{size(partial)}":
             return answer  # it was whole already
-        raise _told(address, partial, error) from error
+        raise _meaning(address, partial, error) from error
     except (OSError, HTTPException) as error:
-        _refuse_what_stays(address, error)
+        _raise_if_permanent(address, error)
         raise _PassingError(f"{type(error).__name__}: {error}") from error
     return answer
 
 
 def _headers(address: str, partial: Path, checked: bool) -> dict[str, str]:
-    """What to ask for; a partial file of uncertain origin is dropped."""
+    """The headers of the request. A partial file of uncertain origin is removed."""
     headers = {"User-Agent": "obtransfer", "Accept-Encoding": "identity"}
     start, known = size(partial), _read_origin(partial)
     same = known.get("address") == address and known.get("validator")
@@ -150,7 +150,7 @@ def _receive(response: Any, address: str, partial: Path) -> None:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if span is None or int(span[1]) != size(partial):
             forget(partial)
-            raise _PassingError("the server sent another part than was asked for")
+            raise _PassingError("the server sent another part than requested")
         start, total = int(span[1]), _whole(span[2])
     else:
         validator = response.headers.get("ETag", "")
@@ -159,8 +159,8 @@ def _receive(response: Any, address: str, partial: Path) -> None:
             json.dumps({"address": address, "validator": validator}), encoding="utf-8"
         )
     name = address.rpartition("/")[2].partition("?")[0]
-    told = "of unknown size" if total is None else f"{total / _MB:.1f} MB"
-    print(f"{address}: {told}{f', from byte {start} on' if start else ''}", file=sys.stderr)
+    amount = "of unknown size" if total is None else f"{total / _MB:.1f} MB"
+    print(f"{address}: {amount}{f', from byte {start} on' if start else ''}", file=sys.stderr)
     with bar(-(-(total or 0) // _MB), f"MB of {name}") as report:
         _append(response, partial, start, report)
     if total is not None and size(partial) < total:
@@ -177,23 +177,23 @@ def _append(response: Any, partial: Path, start: int, report: Callable[..., None
             report(-(-start // _MB))
 
 
-def _told(address: str, partial: Path, error: urllib.error.HTTPError) -> Exception:
-    """What a status means for us."""
-    told = f"the server answered {error.code} {error.reason}"
+def _meaning(address: str, partial: Path, error: urllib.error.HTTPError) -> Exception:
+    """The error that a status stands for."""
+    answer = f"the server answered {error.code} {error.reason}"
     if error.code in _PASSING:
         pause = error.headers.get("Retry-After", "")
-        return _PassingError(told, float(pause) if pause.isdigit() else 0.0)
-    if error.code == 416:  # what is there is not the beginning of the file
+        return _PassingError(answer, float(pause) if pause.isdigit() else 0.0)
+    if error.code == 416:  # the partial file is not the beginning of this one
         forget(partial)
-        return _PassingError("the file is shorter than what was received before")
+        return _PassingError("the file is shorter than the part received before")
     if error.code in _NOT_THERE:
         hint = "; is a login needed?" if error.code in (401, 403) else ""
-        return NotThereError(f"{address}: {told}{hint}")
-    return ObtransferError(f"{address}: {told}; check it")
+        return NotThereError(f"{address}: {answer}{hint}")
+    return ObtransferError(f"{address}: {answer}; check the address")
 
 
-def _refuse_what_stays(address: str, error: Exception) -> None:
-    """Raise for failures that another attempt does not mend."""
+def _raise_if_permanent(address: str, error: Exception) -> None:
+    """Raise for failures that another attempt does not end."""
     reason = getattr(error, "reason", error)
     if getattr(error, "errno", None) == errno.ENOSPC:
         raise ObtransferError(

@@ -18,8 +18,8 @@ _PREFIXES = ("_orig_mod.", "module.")  # of torch.compile and of DistributedData
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
     """The backbone of a model with timm's names, with or without its classifier.
 
-    The weights may lie under ``state_dict`` or ``model``, among a training script's other state. Dropped: the classifier
-    (timm's `classifier` of the architecture, of whatever number of classes).
+    The weights may be under ``state_dict`` or ``model``, beside a training script's other state. The classifier (timm's
+    `classifier` of the architecture, with any number of classes) is dropped.
 
     Args:
         checkpoint: as read from the file; not changed.

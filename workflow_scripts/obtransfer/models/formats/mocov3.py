@@ -1,7 +1,7 @@
 """MoCo v3's vision transformers (github.com/facebookresearch/moco-v3): the base encoder of a training checkpoint.
 
-The trap: their ViT-S has 12 heads of 32, timm's and DINO's 6 of 64, with tensors of the very same shapes. Here it is an
-architecture of its own (`vit_small_patch16_224_h12` in `obtransfer.models.build`).
+The trap: their ViT-S has 12 heads of 32, where timm's and DINO's have 6 of 64 with tensors of the same shapes. It is an
+architecture of its own here (`vit_small_patch16_224_h12` in `obtransfer.models.build`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""timm's own weights, from the Hugging Face hub (or, for a few, an address of theirs)."""
+"""timm's own weights, from the Hugging Face hub or, for a few, from a URL of their publishers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def locate(address: str) -> dict[str, str]:
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
     """The backbone without its classifier, as timm itself loads it, strictly.
 
-    Many of timm's architectures rename or reshape what their file holds; only their builders know how, so that the
-    whole model, with the classifier of the weights, is built and loaded by timm, which then gives the backbone's part.
+    Many of timm's architectures rename or reshape what their file holds, and only their builders know how. So timm builds
+    and loads the whole model, with the classifier of the weights, and the backbone is a part of the result.
 
     Args:
         checkpoint: name to tensor; not changed.
-        architecture: timm's name with the tag, which says how many classes the file's classifier has.
+        architecture: timm's name with the tag, which sets how many classes the file's classifier has.
 
     Returns:
         float32 (or int64) tensors, to be loaded strictly.
@@ -62,26 +62,26 @@ def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tenso
             )
     except (RuntimeError, KeyError, ValueError, IndexError, AttributeError) as error:
         raise ObtransferError(
-            f"{what} does not take this file: {error}. It is another model's, or of another version of timm"
+            f"{what} does not take this file: {error}; it is another model's, or of another version of timm"
         ) from error
     heads = tuple(f"{name}." for name in classifier(architecture))
     return {name: value for name, value in model.state_dict().items() if not name.startswith(heads)}
 
 
 class _Memory(logging.Handler):
-    """Keeps what is told."""
+    """Keeps the messages."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(record.getMessage())
+        self.messages.append(record.getMessage())
 
 
 @contextmanager
 def _nothing_missing(what: str) -> Iterator[None]:
-    """Where timm loads leniently (a handful of architectures), missing tensors are only in its log: they are an error."""
+    """Turn missing tensors into an error where timm loads leniently (a few architectures) and only logs them."""
     handler, logger = _Memory(), logging.getLogger("timm.models._builder")
     level = logger.level
     logger.addHandler(handler)
@@ -91,10 +91,10 @@ def _nothing_missing(what: str) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-    for told in handler.told:
-        if told.startswith("Missing keys"):
+    for message in handler.messages:
+        if message.startswith("Missing keys"):
             raise ObtransferError(
-                f"{what}: {told.partition(' discovered')[0]}; the file is not this architecture's"
+                f"{what}: {message.partition(' discovered')[0]}; the file is not this architecture's"
             )
 
 

@@ -1,4 +1,4 @@
-"""torchvision's weights: ResNets, whose names are timm's, and vision transformers, whose names are not."""
+"""torchvision's weights: ResNets, which have timm's names, and vision transformers, which have others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def locate(address: str) -> dict[str, str]:
 def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tensor]:
     """The backbone without its classifier, with timm's names.
 
-    Other families than ResNet and ViT keep torchvision's names, which strict loading then lists; timm has most of those
+    Families other than ResNet and ViT keep torchvision's names, which strict loading then lists. timm has most of those
     weights under its own names, with tags such as ``tv_in1k``.
 
     Args:
