@@ -57,7 +57,7 @@ def test_photographs_and_a_name_in_curves_and_a_model_out(fresh: Project) -> Non
     own["grid"] |= {"backbones": ["resnet18.mine"], "criteria": ["obd"], "sparsities": [0.8, 0.9]}
     own["backbones"] = {
         "resnet18.mine": {
-            "source": "local",
+            "format": "local",
             "address": "resnet18.safetensors",
             "input_size": 64,
             "crop": 0.875,
