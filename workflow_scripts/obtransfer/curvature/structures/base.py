@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -66,6 +67,16 @@ def _no_letters(layers: Mapping[str, LayerShape]) -> dict[str, dict[str, int]]:
     return {name: {} for name in layers}
 
 
+def _by_groups(weight: Shape, found: Shape) -> dict[str, object]:
+    """The number of groups is the first axis of what was found, if it divides the outputs."""
+    if len(weight) < 2:
+        return dict.fromkeys("GOI", f"of a weight with outputs and inputs, not one of shape {list(weight)}")
+    inputs = prod(weight[1:])
+    if found and found[0] > 0 and weight[0] % found[0] == 0:
+        return {"G": found[0], "O": weight[0] // found[0], "I": inputs}
+    return {"G": "G", "O": f"{weight[0]} / G", "I": inputs}
+
+
 def _as_they_are(statistics: Arrays, mask: Arrays) -> dict[str, np.ndarray]:
     return dict(statistics)
 
@@ -77,8 +88,9 @@ class Structure:
     Attributes:
         name: in `obtransfer.registry.STRUCTURES`, and in paths unless `spell` says otherwise.
         axes: what follows a parameter's name in the keys of a statistic -> one letter for each axis of the array under
-            that key; "" where the array has the parameter's own shape.
-        sizes: layers' shapes, and the settings as keywords -> layer -> letter -> size.
+            that key: G groups, each with O outputs and I inputs, or letters of `sizes`. "" where the array has the
+            parameter's own shape.
+        sizes: layers' shapes, and the settings as keywords -> layer -> letter -> size, for letters beyond these three.
         expected: shape of a weight, shape of the first array found for it -> letter -> the size that fits, or text where
             none does. Files know neither block size nor groups; they are read off the arrays.
         start: zeros by key (`constant` ones: filled) -> what adds examples to them; None where a structure is not made of
@@ -95,7 +107,7 @@ class Structure:
     name: str
     axes: Mapping[str, str]
     sizes: Callable[..., dict[str, dict[str, int]]] = _no_letters
-    expected: Callable[[Shape, Shape], dict[str, object]] = lambda weight, found: {}
+    expected: Callable[[Shape, Shape], dict[str, object]] = _by_groups
     start: Callable[[Mapping[str, Tensor]], Accumulator] | None = None
     constant: tuple[str, ...] = ()
     fill: Callable[[Mapping[str, Tensor], str, Mapping[str, Tensor]], None] | None = None

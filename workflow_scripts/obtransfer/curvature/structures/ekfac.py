@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obtransfer.curvature.structures import kfac
 from obtransfer.curvature.structures.base import Structure
 from obtransfer.errors import ObtransferError
 
@@ -111,7 +110,6 @@ def start(tensors: Mapping[str, Tensor]) -> Ekfac:
 STRUCTURE = Structure(
     "ekfac",
     {":input_basis": "GII", ":output_basis": "GOO", ":eigenvalues": "GOI"},
-    expected=kfac.expected,
     start=start,
     constant=(":input_basis", ":output_basis"),
     fill=fill,

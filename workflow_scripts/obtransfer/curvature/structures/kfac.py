@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import doc
 
-from obtransfer.curvature.structures.base import Shape, Structure
+from obtransfer.curvature.structures.base import Structure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,16 +79,6 @@ def spell(*, eigenvalue_correction: Annotated[bool, doc("EK-FAC instead of K-FAC
     return "ekfac" if eigenvalue_correction else "kfac"
 
 
-def expected(weight: Shape, found: Shape) -> dict[str, object]:
-    """The number of groups is that of the factors found, if it divides the outputs."""
-    if len(weight) < 2:
-        return dict.fromkeys("GOI", f"of a weight with outputs and inputs, not one of shape {list(weight)}")
-    inputs = prod(weight[1:])
-    if len(found) == 3 and min(found) > 0 and weight[0] % found[0] == 0:
-        return {"G": found[0], "O": weight[0] // found[0], "I": inputs}
-    return {"G": "G", "O": f"{weight[0]} / G", "I": inputs}
-
-
 def start(zeros: Mapping[str, Tensor]) -> Kfac:
     """Both factors grow together."""
     return Kfac(zeros[":inputs"], zeros[":outputs"])
@@ -98,7 +87,6 @@ def start(zeros: Mapping[str, Tensor]) -> Kfac:
 STRUCTURE = Structure(
     "kfac",
     {":inputs": "GII", ":outputs": "GOO"},
-    expected=expected,
     start=start,
     inputs_once=True,
     spell=spell,
