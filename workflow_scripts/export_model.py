@@ -1,9 +1,12 @@
 """A pruned or fine-tuned model to take home: weights for plain timm, mask, ONNX, and a card."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obtransfer.runtime.step import run_step
+
+if TYPE_CHECKING:
+    from obtransfer.export.card import History
 
 
 def export_model(
@@ -21,7 +24,7 @@ def export_model(
     text: Path,
     *,
     form: str,
-    how: dict[str, Any],
+    how: "History",
     alpha: float,
     batch_size: int,
     threads: int,
@@ -29,35 +32,49 @@ def export_model(
 ) -> None:
     """Write `model`, `bits` (its mask), `onnx`, `card` and `text`.
 
-    Fine-tuned weights have mask and recalibration in them already: the mask is only compared, and handed on.
+    The parameters are the rule's files and settings by name. Fine-tuned weights contain their mask and recalibration:
+    the mask is only compared, and written again.
     """
     from obtransfer.artifacts import map_tensors, read_tensors
     from obtransfer.assemble import load_pruned, read_mask
+    from obtransfer.dag.paths import Form
     from obtransfer.export import card as cards
-    from obtransfer.export import write_model as hand_out
-    from obtransfer.export.accuracies import accuracy_rows
+    from obtransfer.export import checks, costs, semi_structured
     from obtransfer.export.card_text import write_text
-    from obtransfer.export.checks import check_removed
+    from obtransfer.export.finish import Request, finish, write_mask, write_model
+    from obtransfer.export.flops import count_flops
     from obtransfer.heads.ridge import RidgeHead
-    from obtransfer.runtime.step import device
+    from obtransfer.runtime.device import device
 
     pruned = (None, None) if how["finetuned"] else (mask, recalibration)
     backbone = load_pruned(weights, *pruned, device=device())
-    network, about = backbone.model, backbone.metadata
-    kept = hand_out.mask_of(network, read_mask(mask) if mask else None)
     task, frozen = map_tensors(task_images, kind="task"), RidgeHead(**read_tensors(head, kind="head").tensors)
-    request = hand_out.Request(form, alpha, batch_size, device(), threads)
-    folded, accuracy = hand_out.finish(network, about, task, frozen, request)
-    network.cpu()
-    check_removed(hand_out.state_of(network), kept)
-    rows = accuracy_rows(evaluations, dense_evaluations)
-    classes = task.metadata["classes"] if form != "features" else []
-    section = cards.model_section(about, form, classes)
-    described = hand_out.describe(network, about, kept, task, folded, accuracy, rows, request, onnx)
-    hand_out.write_model(model, network, section, made)
-    hand_out.write_mask(bits, kept, made)
-    versions = {"packages": cards.packages(), "made": made, "upstream": cards.upstream(about, mask)}
-    written = {"model": section, "how": how, "accuracies": rows, **versions, **described}
+    request = Request(Form.parse(form), alpha, batch_size, threads)
+    finished = finish(backbone, read_mask(mask) if mask else None, task, frozen, request)
+    state, images = finished.state(), checks.compared_images(finished)
+    checks.check_removed(state, finished.mask)
+    flops = count_flops(finished.model, images)
+    accuracies = cards.accuracy_rows(evaluations, dense_evaluations)
+    gpu = device() == "cuda" and semi_structured.gpu_available()
+    classes = [] if request.returns_features else task.metadata["classes"]
+    written: cards.Card = {
+        "model": cards.model_section(backbone.metadata, form, classes),
+        "how": how,
+        "accuracies": accuracies,
+        "sparsity": costs.sparsity_section(state, finished.mask, flops),
+        "flops": costs.flops_section(finished.mask, flops),
+        "bytes": costs.bytes_section(state, finished.mask),
+        "checks": {
+            "accuracy": checks.check_accuracy(finished, accuracies, request),
+            "onnx": checks.check_onnx(finished, request, onnx),
+        },
+        "semi_structured": semi_structured.report(finished.model, finished.mask, images, gpu=gpu),
+        "packages": cards.packages(),
+        "made": made,
+        "upstream": cards.upstream(backbone.metadata, mask),
+    }
+    write_model(model, finished, written["model"], made)
+    write_mask(bits, finished.mask, made)
     cards.write_card(written, card)
     write_text(written, text)
 

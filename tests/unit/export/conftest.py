@@ -10,12 +10,12 @@ import pytest
 import torch
 from export_model import export_model
 from obtransfer.artifacts import write_table, write_tensors
-from obtransfer.assemble import UPDATE, load_pruned
+from obtransfer.assemble import load_pruned
 from obtransfer.data.splits import SPLITS
 from obtransfer.evaluate.features import extract_features
 from obtransfer.evaluate.tasks import evaluate_tasks
 from obtransfer.heads.ridge import RidgeHead, fit_ridge
-from obtransfer.masks.packing import pack
+from obtransfer.masks.mask import Mask
 from obtransfer.models.build import build
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
@@ -54,11 +54,11 @@ class Workshop:
         self._write_head(model)
 
     def _write_task(self) -> None:
-        chance = np.random.default_rng(1)
+        generator = np.random.default_rng(1)
         number = NUM_CLASSES * PER_SPLIT * len(SPLITS)
         labels = np.arange(number) % NUM_CLASSES
-        pixels = chance.integers(0, 120, (number, self.size, self.size, 3), dtype=np.uint8)
-        pixels[..., 0] += (60 * labels[:, None, None]).astype(np.uint8)  # something to tell the classes by
+        pixels = generator.integers(0, 120, (number, self.size, self.size, 3), dtype=np.uint8)
+        pixels[..., 0] += (60 * labels[:, None, None]).astype(np.uint8)  # what tells the classes apart
         split = np.repeat(np.arange(len(SPLITS), dtype=np.uint8), NUM_CLASSES * PER_SPLIT)
         tensors = {"pixels": pixels, "labels": labels.astype(np.int64), "split": split}
         classes = [f"class {k}" for k in range(NUM_CLASSES)]
@@ -77,17 +77,14 @@ class Workshop:
         write_tensors(self.head, tensors, kind="head", metadata={"fit_split": "train"})
 
     def write_mask(self, mask: dict[str, np.ndarray], update: dict[str, np.ndarray] | None = None) -> None:
-        tensors = pack(mask) | {UPDATE + name: array for name, array in (update or {}).items()}
-        metadata = {
-            "shapes": {name: list(kept.shape) for name, kept in mask.items()},
-            "made": {"rule": "compute_mask"},
-        }
-        write_tensors(self.mask, tensors, kind="mask", metadata=metadata)
+        made = Mask(mask, update or {})
+        metadata = {"shapes": made.shapes(), "made": {"rule": "compute_mask"}}
+        write_tensors(self.mask, made.tensors(), kind="mask", metadata=metadata)
 
     def draw_mask(self, sparsity: float) -> dict[str, np.ndarray]:
         """A random mask, also written."""
-        chance = np.random.default_rng(2)
-        mask = {name: chance.random(shape) >= sparsity for name, shape in self.shapes.items()}
+        generator = np.random.default_rng(2)
+        mask = {name: generator.random(shape) >= sparsity for name, shape in self.shapes.items()}
         self.write_mask(mask)
         return mask
 
@@ -99,9 +96,7 @@ class Workshop:
             files = (self.mask if mask and masked else None, self.task if recalibrated and masked else None)
             backbone = load_pruned(self.weights, *files, device="cpu")
             task, head = map_tensors(self.task, kind="task"), RidgeHead(self.ridge.weight, self.ridge.bias)
-            rows = evaluate_tasks(
-                backbone.model, {"colours": task}, {"colours": head}, backbone.preprocessing, alpha=1.0, batch_size=8
-            )  # fmt: skip
+            rows = evaluate_tasks(backbone, {"colours": task}, {"colours": head}, alpha=1.0, batch_size=8)
             rows = [{**row, "fit_split": "train"} for row in rows]
             write_table(path, rows, kind="evaluation")
         return rows

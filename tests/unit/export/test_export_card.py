@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from obtransfer.artifacts import write_table
-from obtransfer.export.accuracies import accuracy_rows
-from obtransfer.export.card import cost_sections, model_section, write_card
+from obtransfer.export.card import accuracy_rows, model_section, write_card
 from obtransfer.export.card_text import write_text
+from obtransfer.export.costs import bytes_section, flops_section, sparsity_section
 from obtransfer.export.flops import Flops
+from obtransfer.masks.mask import Mask
 
 MASK = {"conv": np.arange(12).reshape(4, 3) % 4 == 0, "head": np.ones((2, 2), dtype=bool)}
 STATE = {"conv": np.where(MASK["conv"], 1.5, 0).astype(np.float32), "head": np.ones((2, 2), np.float32), "bias": np.ones(4, np.float32)}  # fmt: skip
@@ -46,7 +47,9 @@ def card(tmp_path: Path, *, fit_split: str = "train", tuned: bool = False) -> di
         "made": {"git_commit": "abc", "versions": {"torch": "2"}, "inputs": {"results/a|b.csv": "f" * 64}},
         "packages": {"onnx": "1"},
         "upstream": {"checkpoint": {"name": "dino.pth", "sha256": "12"}, "weights": {}, "mask": {}},
-        **cost_sections(STATE, MASK, FLOPS),
+        "sparsity": sparsity_section(STATE, Mask(MASK), FLOPS),
+        "flops": flops_section(Mask(MASK), FLOPS),
+        "bytes": bytes_section(STATE, Mask(MASK)),
         "checks": {
             "accuracy": {
                 "task": "upper",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from obtransfer.errors import ObtransferError
-from obtransfer.export.classifier import fold_head
+from obtransfer.export.load import fold_head
 from obtransfer.heads.ridge import RidgeHead
 from obtransfer.models.build import build
 from torch import nn
@@ -13,8 +13,8 @@ torch.set_num_threads(1)
 
 
 def drawn_head(num_features: int) -> RidgeHead:
-    chance = np.random.default_rng(0)
-    return RidgeHead(chance.normal(size=(5, num_features)), chance.normal(size=5))
+    generator = np.random.default_rng(0)
+    return RidgeHead(generator.normal(size=(5, num_features)), generator.normal(size=5))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_two_classifiers_are_refused() -> None:
     model = build("deit_tiny_distilled_patch16_224")
     with pytest.raises(
         ObtransferError,
-        match=r"one linear layer of the 192 features.*is tuple.*export this model as `features`",
+        match=r"one linear layer of the 192 features; got tuple.*export this model as `features`",
     ):
         fold_head(model, drawn_head(192))
 
@@ -45,12 +45,12 @@ def test_a_convolution_as_classifier_is_refused() -> None:
     from timm.models.resnetv2 import ResNetV2
 
     model = ResNetV2((1, 1), channels=(128, 256), num_classes=0, stem_chs=32)
-    with pytest.raises(ObtransferError, match="is Conv2d"):
+    with pytest.raises(ObtransferError, match="got Conv2d"):
         fold_head(model, drawn_head(256))
 
 
 def test_a_head_of_another_network_is_refused() -> None:
-    with pytest.raises(ObtransferError, match="reads 96 features, the network has 128"):
+    with pytest.raises(ObtransferError, match="must read the network's 128 features; got a head for 96"):
         fold_head(build("miniresnet"), drawn_head(96))
 
 

@@ -1,4 +1,4 @@
-"""ONNX files: what they compute, what they hold and what they don't."""
+"""ONNX files: what they compute, and what they hold."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from obtransfer.errors import ObtransferError
 from obtransfer.export import onnx_file
-from obtransfer.export.onnx_file import compare, run_onnx, write_onnx
+from obtransfer.export.onnx_file import run_onnx, write_onnx
 from obtransfer.models.build import build
 from onnx import numpy_helper
 
@@ -47,7 +47,7 @@ def test_any_batch_gives_what_pytorch_gives(architecture: str, size: int, tmp_pa
 
 
 @pytest.mark.slow
-def test_equal_models_give_equal_bytes_that_tell_no_folder_and_keep_the_zeros(tmp_path: Path) -> None:
+def test_equal_models_give_equal_bytes_that_name_no_folder_and_keep_the_zeros(tmp_path: Path) -> None:
     model = network("miniresnet")
     for name in ("one", "two"):
         write_onnx(model, tmp_path / name, 32)
@@ -64,26 +64,10 @@ def test_equal_models_give_equal_bytes_that_tell_no_folder_and_keep_the_zeros(tm
     assert kept == sum(int(torch.count_nonzero(t)) for t in model.state_dict().values() if t.ndim > 1)
 
 
-def test_a_model_too_large_for_one_file_is_told_before_anything_is_exported(
+def test_a_model_too_large_for_one_file_is_refused_before_anything_is_exported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(onnx_file, "_LARGEST_GB", 0.001)
     with pytest.raises(ObtransferError, match=r"holds less than 0\.001 GB of weights"):
         write_onnx(build("miniresnet"), tmp_path / "model.onnx", 32)
     assert not [*tmp_path.iterdir()]
-
-
-def test_differences_are_measured_in_units_of_the_largest_output_or_one() -> None:
-    reference = np.array([[1.0, -50.0]], dtype=np.float32)
-    near = reference + np.array([[0.004, 0.0]], dtype=np.float32)
-    found = compare(near, reference)
-    assert found["max_abs_difference"] == pytest.approx(0.004, rel=1e-4)
-    assert found["max_abs_output"] == 50 and found["tolerance"] == pytest.approx(0.005)
-    assert compare(reference / 1e3, reference / 1e3)["tolerance"] == 1e-4
-
-
-@pytest.mark.parametrize("wrong", [0.006, np.nan, np.inf])
-def test_a_difference_beyond_the_tolerance_is_refused(wrong: float) -> None:
-    reference = np.array([[1.0, -50.0]], dtype=np.float32)
-    with pytest.raises(ObtransferError, match="other outputs than PyTorch"):
-        compare(reference + np.float32(wrong), reference)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from obtransfer.export import semi_structured
+from obtransfer.masks.mask import Mask
 from obtransfer.masks.n_of_m import n_of_4
 from obtransfer.models.build import build
 from obtransfer.models.prunable import prunable_parameters
@@ -14,12 +15,12 @@ from torch import nn
 torch.set_num_threads(1)
 
 
-def drawn(model: nn.Module, sparsity: float) -> dict[str, np.ndarray]:
-    chance = np.random.default_rng(0)
+def drawn(model: nn.Module, sparsity: float) -> Mask:
+    generator = np.random.default_rng(0)
     scores = {
-        name: chance.random(tuple(model.get_parameter(name).shape)) for name in prunable_parameters(model)
+        name: generator.random(tuple(model.get_parameter(name).shape)) for name in prunable_parameters(model)
     }
-    return n_of_4(scores, sparsity)
+    return Mask(n_of_4(scores, sparsity))
 
 
 def test_every_pattern_of_four_inputs() -> None:
@@ -56,7 +57,7 @@ def test_without_a_gpu_the_card_says_so(model: nn.Module) -> None:
 
 def test_a_mask_without_the_pattern_says_nothing(model: nn.Module) -> None:
     mask = drawn(model, 0.5)
-    mask["blocks.0.mlp.fc1.weight"] = np.ones((384, 96), dtype=bool)
+    mask.kept["blocks.0.mlp.fc1.weight"] = np.ones((384, 96), dtype=bool)
     assert semi_structured.report(model, mask, torch.zeros(1), gpu=False) == {}
     assert semi_structured.report(model, drawn(model, 0.25), torch.zeros(1), gpu=False) == {}
 
@@ -67,13 +68,13 @@ def test_convolutions_gain_nothing() -> None:
     assert report["convertible"] == [] and "no speed to gain" in report["statement"]
 
 
-def test_whether_a_gpu_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whether_a_gpu_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert not semi_structured.gpu_at_hand()
+    assert not semi_structured.gpu_available()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for capability, enough in {(7, 5): False, (8, 0): True, (9, 0): True}.items():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
-        assert semi_structured.gpu_at_hand() == enough
+        assert semi_structured.gpu_available() == enough
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructuredTensor:UserWarning")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from obtransfer.masks.mask import Kept
 from obtransfer.models.contexts import evaluation_mode
 
 
@@ -30,16 +31,16 @@ class Flops:
         """Of the dense model."""
         return sum(self.layers.values()) + self.attention + self.other
 
-    def sparse_layers(self, mask: Mapping[str, np.ndarray]) -> dict[str, int]:
+    def sparse_layers(self, kept: Kept) -> dict[str, int]:
         """Of every layer when only the weights that are kept are multiplied."""
         return {
-            name: flops * int(np.count_nonzero(mask[name])) // mask[name].size if name in mask else flops
+            name: flops * int(np.count_nonzero(kept[name])) // kept[name].size if name in kept else flops
             for name, flops in self.layers.items()
         }
 
-    def sparse(self, mask: Mapping[str, np.ndarray]) -> int:
+    def sparse(self, kept: Kept) -> int:
         """Of the whole model when only the weights that are kept are multiplied."""
-        return sum(self.sparse_layers(mask).values()) + self.attention + self.other
+        return sum(self.sparse_layers(kept).values()) + self.attention + self.other
 
 
 def count_flops(model: nn.Module, images: torch.Tensor) -> Flops:

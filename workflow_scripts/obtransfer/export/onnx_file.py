@@ -1,4 +1,4 @@
-"""The model as ONNX, and whether ONNX's runtime gives what PyTorch gives."""
+"""A network as an ONNX file, and what ONNX Runtime computes with it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ from obtransfer.models.contexts import evaluation_mode
 
 Float32Array = npt.NDArray[np.float32]
 INPUT, OUTPUT = "images", "outputs"
-TOLERANCE = 1e-4
-"""Of the largest difference, in units of the largest output or 1. Float32 sums in another order give 2e-6."""
 _LARGEST_GB = 2
 
 
 def write_onnx(model: nn.Module, path: Path, input_size: int) -> None:
     """Write one file with the weights in it, for batches of any size of images [B, 3, S, S], normalised, float32.
 
-    What the exporter knows of this machine (stack traces with folders) is left out, so that equal models give equal
-    bytes.
+    Stack traces and other words about this machine are left out, so that equal models give equal bytes.
 
     Args:
         model: on the CPU; not changed.
@@ -34,18 +31,19 @@ def write_onnx(model: nn.Module, path: Path, input_size: int) -> None:
         input_size: S.
 
     Raises:
-        ObtransferError: 2 GB of weights or more, which such a file cannot hold.
+        ObtransferError: the weights have 2 GB or more, which such a file cannot hold.
     """
     from onnx import ModelProto
 
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     if size >= _LARGEST_GB * 2**30:
         raise ObtransferError(
-            f"an ONNX file holds less than {_LARGEST_GB} GB of weights, this model has {size / 2**30:.1f}"
+            f"an ONNX file holds less than {_LARGEST_GB} GB of weights; got a model with {size / 2**30:.1f} GB; export a "
+            "smaller one"
         )
     images = torch.zeros(2, 3, input_size, input_size)
     with evaluation_mode(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about itself
+        warnings.simplefilter("ignore")  # torch warns about its own code
         program = torch.onnx.export(
             model,
             (images,),
@@ -79,7 +77,7 @@ def _forget_origin(proto: Any) -> None:
 
 
 def run_onnx(path: Path, images: Float32Array, *, threads: int, batch_size: int = 16) -> Float32Array:
-    """Outputs of ONNX's runtime on the CPU for images [N, 3, S, S]."""
+    """Outputs of ONNX Runtime on the CPU for images [N, 3, S, S]."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -90,19 +88,3 @@ def run_onnx(path: Path, images: Float32Array, *, threads: int, batch_size: int 
     return np.concatenate(
         [session.run([OUTPUT], {INPUT: images[start : start + batch_size]})[0] for start in batches]
     )
-
-
-def compare(onnx: Float32Array, torch_: Float32Array) -> dict[str, float]:
-    """The largest difference, the largest output, and the tolerance in the outputs' unit.
-
-    Raises:
-        ObtransferError: the difference is beyond the tolerance, or not a number.
-    """
-    difference, largest = float(np.abs(onnx - torch_).max()), float(np.abs(torch_).max())
-    allowed = TOLERANCE * max(1.0, largest)
-    if not difference <= allowed:
-        raise ObtransferError(
-            f"the ONNX file gives other outputs than PyTorch: they differ by up to {difference:.3g}, and {allowed:.3g} is "
-            "allowed; an operator of this architecture is exported wrongly, or its features are not finite"
-        )
-    return {"max_abs_difference": difference, "max_abs_output": largest, "tolerance": allowed}

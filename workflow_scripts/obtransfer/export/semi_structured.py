@@ -1,33 +1,34 @@
-"""2:4 sparsity: which layers have it, and what a GPU with units for it makes of them."""
+"""2:4 sparsity: which layers have it, and how fast a GPU with units for it computes them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
+from obtransfer.export.card import SemiStructured
+from obtransfer.masks.mask import Kept, Mask
 from obtransfer.masks.n_of_m import dense_layers
 
 _CAPABILITY = (8, 0)  # NVIDIA's Ampere is the first with sparse tensor cores
-_MULTIPLES = (32, 64)  # of the rows and columns that both of PyTorch's backends take in 16 bits
+_MULTIPLES = (32, 64)  # of the rows and columns that both of PyTorch's backends accept in 16 bits
 _BATCH, _RUNS, _WARM_UP = 128, 30, 5
 NO_GPU = (
-    "No GPU with units for 2:4 sparsity was at hand when this card was written, so no semi-structured tensors were made "
+    "No GPU with units for 2:4 sparsity was available when this card was written, so no semi-structured tensors were made "
     "and no speed was measured."
 )
 
 
-def two_of_four(mask: Mapping[str, np.ndarray]) -> list[str]:
-    """Layers of whose every 4 consecutive inputs at most 2 are kept: PyTorch's (and the hardware's) pattern.
+def two_of_four(kept: Kept) -> list[str]:
+    """Layers that keep at most 2 of every 4 consecutive inputs: the pattern of PyTorch and of the hardware.
 
-    Inputs are axis 1; of a convolution, at each kernel position. Layers whose inputs are no multiple of 4 never have
-    the pattern.
+    Inputs are axis 1; of a convolution, at each kernel position. A layer whose number of inputs is no multiple of 4 never
+    has the pattern.
     """
-    return [name for name, kept in mask.items() if _follows(kept)]
+    return [name for name, layer in kept.items() if _follows(layer)]
 
 
 def _follows(kept: np.ndarray) -> bool:
@@ -49,7 +50,7 @@ def convertible(model: nn.Module, names: Sequence[str]) -> list[str]:
     ]
 
 
-def gpu_at_hand() -> bool:
+def gpu_available() -> bool:
     """Whether torch sees a GPU with units for 2:4 sparsity."""
     return torch.cuda.is_available() and torch.cuda.get_device_capability() >= _CAPABILITY
 
@@ -69,30 +70,35 @@ def convert(model: nn.Module, names: Sequence[str]) -> None:
         module.weight = nn.Parameter(to_sparse_semi_structured(weight), requires_grad=False)
 
 
-def report(
-    model: nn.Module, mask: Mapping[str, np.ndarray], images: torch.Tensor, *, gpu: bool
-) -> dict[str, Any]:
-    """What the card says of 2:4 sparsity; empty where some layer that could have the pattern has it not.
+def report(model: nn.Module, mask: Mask, images: torch.Tensor, *, gpu: bool) -> SemiStructured:
+    """The card's section on 2:4 sparsity; empty where a layer that could have the pattern lacks it.
 
     Args:
         model: on the CPU; not changed.
-        mask: name to bool array, True = keep.
+        mask: of its prunable layers.
         images: [N, 3, S, S], for the comparison and the speed.
-        gpu: whether there is one to measure on.
+        gpu: whether to measure on the GPU.
     """
-    names, dense = two_of_four(mask), dense_layers({name: kept.shape for name, kept in mask.items()}, 4)
-    if not names or len(names) + len(dense) < len(mask):
+    names, dense = two_of_four(mask.kept), dense_layers(mask.shapes(), 4)
+    if not names or len(names) + len(dense) < len(mask.kept):
         return {}
-    usable = convertible(model, names)
-    found = {"layers": names, "convertible": usable, "without": dense}
-    if not usable:
-        statement = "None of these layers is a linear one of a size that PyTorch converts, so there is no speed to gain from it."
-        return found | {"statement": statement}
-    return found | (_measure(model, usable, images) if gpu else {"statement": NO_GPU})
+    found: SemiStructured = {
+        "layers": names,
+        "convertible": convertible(model, names),
+        "without": dense,
+        "statement": NO_GPU,
+    }
+    if not found["convertible"]:
+        found["statement"] = (
+            "None of these layers is a linear one of a size that PyTorch converts, so there is no speed to gain from it."
+        )
+    elif gpu:
+        found |= _measure(model, found["convertible"], images)
+    return found
 
 
 @torch.no_grad()
-def _measure(model: nn.Module, names: Sequence[str], images: torch.Tensor) -> dict[str, Any]:
+def _measure(model: nn.Module, names: Sequence[str], images: torch.Tensor) -> SemiStructured:
     """Images per second in float16, dense and 2:4, and how far the outputs are apart."""
     device = torch.cuda.get_device_name()
     repeated = images.repeat(-(-_BATCH // len(images)), 1, 1, 1)[:_BATCH].half().cuda()
@@ -105,10 +111,9 @@ def _measure(model: nn.Module, names: Sequence[str], images: torch.Tensor) -> di
     except (
         RuntimeError,
         NotImplementedError,
-    ) as error:  # a prototype of PyTorch's, which not every GPU's build has
-        return {
-            "statement": f"PyTorch's semi-structured tensors do not work on {device}: {str(error).splitlines()[0]}"
-        }
+    ) as error:  # a prototype in PyTorch, which not every build for GPUs has
+        reason = str(error).splitlines()[0]
+        return {"statement": f"PyTorch's semi-structured tensors do not work on {device}: {reason}"}
     speed = f"{ratio:.2f} times the dense model's speed ({_BATCH / dense_ms * 1e3:,.0f} images per second)"
     statement = f"As semi-structured tensors on {device}, in float16 and batches of {_BATCH}: {speed}, outputs within {difference:.2g}."
     return {"device": device, "speed_up": ratio, "max_abs_difference": difference, "statement": statement}
