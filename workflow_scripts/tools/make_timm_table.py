@@ -15,8 +15,8 @@ import timm
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from obtransfer.models.published import TABLE_PATH
 from obtransfer.models.build import classifier
+from obtransfer.models.published import TABLE_PATH
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,7 +35,7 @@ _MODES = {"center", "squash", "border"}
 
 
 class _Products(TorchFunctionMode):
-    """Looks for matrix products of two tensors neither of which is a weight: attention, of whatever kind."""
+    """Looks for matrix products of two tensors that are both no weights, as in attention of any kind."""
 
     found = False
 
@@ -55,7 +55,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def main() -> None:
-    """Write the table, and tell what is left out."""
+    """Write the table, and print what is left out."""
     pixels: list[list[Any]] = []
     architectures: dict[str, Any] = {}
     addresses: dict[str, str] = {}
@@ -63,7 +63,7 @@ def main() -> None:
     for model in timm.list_models():
         try:
             entry = describe(model)
-        except Exception as error:  # noqa: BLE001  whatever other people's constructors raise, it is told
+        except Exception as error:  # noqa: BLE001  whatever timm's constructors raise is printed
             left_out[model] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             continue
         tags: dict[str, int] = {}
@@ -85,12 +85,12 @@ def describe(model: str) -> dict[str, Any]:
     """Kind of an architecture.
 
     Raises:
-        ValueError: it gives no features [B, D], or its classifier is not what timm calls so.
+        ValueError: it returns no features [B, D], or other parts than the classifier depend on the number of classes.
     """
     default: Any = get_pretrained_cfg(model) or PretrainedCfg()
     size = default.input_size
     if size[0] != 3 or size[1] != size[2]:
-        raise ValueError(f"takes images {list(size)}")
+        raise ValueError(f"reads images {list(size)}")
     with torch.device("meta"):
         network: Any = timm.create_model(model, num_classes=0).eval()
         full: Any = timm.create_model(model)
@@ -103,7 +103,7 @@ def describe(model: str) -> dict[str, Any]:
     heads = tuple(f"{name}." for name in classifier(model))
     differ = {name for name in full.state_dict() if not name.startswith(heads)} ^ set(network.state_dict())
     if differ:
-        raise ValueError(f"the classifier {heads} is not all that differs: {differ}")
+        raise ValueError(f"more than the classifier {heads} differs: {differ}")
     batchnorm = any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in network.modules())
     fixed = bool(network.pretrained_cfg.get("fixed_input_size"))
     return {"batchnorm": batchnorm, "attention": products.found, "fixed": fixed}
@@ -124,7 +124,7 @@ def _pixels(config: PretrainedCfg) -> list[Any]:
 
 
 def write(pixels: list[list[Any]], architectures: dict[str, Any], addresses: dict[str, str]) -> None:
-    """One line for each entry, so that a new timm's differences can be read."""
+    """One line per entry, so that the differences of a new timm are readable."""
     parts = [f'"timm": {json.dumps(timm.__version__)}']
     parts.append(f'"pixels": [\n{_lines(json.dumps(values) for values in pixels)}\n]')
     for key, values in (("addresses", addresses), ("architectures", architectures)):

@@ -1,4 +1,4 @@
-"""Table of what every rule's jobs cost: start-up, work, CPU and memory."""
+"""Print what the jobs of every rule cost: start-up, work, CPU and memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import mean
 
 
 def table(results: Path) -> str:
-    """Markdown table with a row per rule, means over its jobs, from the times that steps leave beside their logs."""
+    """A Markdown table with one row per rule, means over its jobs, from the times that steps write beside their logs."""
     jobs = defaultdict(list)
     for path in sorted(results.glob("logs/**/*.times.json")):
         job = json.loads(path.read_text(encoding="utf-8"))

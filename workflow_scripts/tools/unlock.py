@@ -1,4 +1,4 @@
-"""Remove the lock that a killed Snakemake has left in this folder; never that of a living one."""
+"""Remove the lock that a killed Snakemake left in this folder, but never the lock of a running one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def unlock(folder: Path) -> None:
         return
     for lock in locks:
         lock.unlink(missing_ok=True)
-    print("A former run was killed: going on where it stopped.")
+    print("An earlier run was killed. This one continues where it stopped.")
 
 
 def _runs_in(folder: Path) -> bool:

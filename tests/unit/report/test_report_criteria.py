@@ -169,7 +169,7 @@ def test_few_sources_or_tasks_give_no_interval(sizes: dict) -> None:
     assert table[[*INTERVALS, "probability_best"]].isna().all(axis=None)
     assert table["lead"].tolist() == [-0.05, 0.05]
     text = criteria_page(table)
-    assert "**No interval is given:** that takes at least 2 sources and 3 unseen tasks." in text
+    assert "**No interval is given:** it needs at least 2 sources and 3 unseen tasks." in text
     assert "nothing can be said, on mini.dino (`obs` 5.0 points over `obd`)" in text
     assert "±" not in text and text.count("**") == 2
 

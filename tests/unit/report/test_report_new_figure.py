@@ -1,13 +1,12 @@
 """A figure is one file and one line: the example of docs/extending.md, as it stands."""
 
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-from obtransfer.registry import FIGURES
+from obtransfer.declare import Registry
 from obtransfer.report import figures
-from obtransfer.report.figures.base import draw_all
+from obtransfer.report.figures import base
 
 PAGE = Path(__file__).parents[3] / "docs" / "extending.md"
 FOLDER = "workflow_scripts/obtransfer/report/figures"
@@ -23,14 +22,15 @@ def test_the_example_of_a_figure_is_drawn(
     assert line
     (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
     monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
-    monkeypatch.setattr(FIGURES, "names", (name,))
+    registry = Registry(figures.__name__, "FIGURE", (name,))
+    monkeypatch.setattr(base, "FIGURES", registry)
     table = tmp_path / "summary.csv"
     make_summary(["mini.dino"], sparsities=(0.5,), criteria=("obd", "obs")).to_csv(table, index=False)
-    files = draw_all(table, tmp_path / "out")
+    files = base.draw_all(table, tmp_path / "out")
     assert [path.name for path in files] == [f"{name}.png", f"{name}.svg"]
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
 
-    figure = import_module(f"{FIGURES.package}.{name}").FIGURE
+    figure = registry[name]
     rows = make_summary(["mini.dino"], criteria=())
     assert figure.draw(rows) is None
     assert "no such rows in this run" in figure.finish(rows).texts[0].get_text()

@@ -110,7 +110,7 @@ def test_table_without_fine_tuning_and_with_holes(make_summary) -> None:
 
 def test_one_task_is_no_transfer_and_one_unseen_task_has_no_error(make_summary) -> None:
     assert "no unseen task" in closing_text(make_summary(tasks=("upper",)))
-    assert "one task: no error known" in closing_text(make_summary(tasks=("upper", "lower")))
+    assert "one task, so no standard error" in closing_text(make_summary(tasks=("upper", "lower")))
     assert "only criterion" in closing_text(make_summary(criteria=("obd",)))
 
 

@@ -2,8 +2,8 @@
 
 Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, 2021 (arXiv 2104.14294), Algorithm 1.
 
-Not the paper's augmentation: the two global views are two *renderings* of the same glyph in the same font, which
-differ in more than crops and colours of one image do; local crops are cut from them.
+The augmentation differs from the paper's: the two global views are two *renderings* of the same glyph in the same font.
+They differ more than crops and colours of one image do. Local crops are cut from them.
 """
 
 import math
@@ -34,8 +34,8 @@ class Dino(Method):
     """Cross-entropy from the centred and sharpened teacher on global views to the student on all *other* views.
 
     −Σ_p softmax((t − c)/T_t)_p log softmax(s/T_s)_p, mean over pairs of different views and over the batch. The teacher
-    is the moving average of the student, its momentum rising from `momentum` to 1 along a cosine, and takes no
-    gradient; the centre is the moving average of its outputs. Local crops only pass through the student.
+    is the moving average of the student, with a momentum that rises from `momentum` to 1 along a cosine, and has no
+    gradient. The centre is the moving average of its outputs. Local crops pass through the student only.
 
     Args:
         backbone: features [B, D]; must accept local crops (`local_size` pixels) too.
@@ -50,7 +50,7 @@ class Dino(Method):
         local_crops: local crops per sample.
         local_size: their size in pixels.
         local_part: smallest and largest side of a local crop, as part of the image.
-        frozen_steps_part: part of the training during which the prototypes' directions keep still.
+        frozen_steps_part: the first part of the training, in which the prototypes' directions do not move.
         batchnorm: BatchNorm in the MLPs.
     """
 
@@ -87,7 +87,7 @@ class Dino(Method):
         self.register_buffer("centre", torch.zeros(prototypes))
 
     def loss(self, views: list[Tensor], labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Distillation loss; moves the centre."""
+        """Distillation loss; moves the centre as well."""
         images = torch.cat(views)
         with torch.no_grad():
             taught = self.teacher_head(self.teacher_backbone(images))
@@ -119,12 +119,12 @@ class Dino(Method):
         self.centre.mul_(self.centre_momentum).add_(taught.mean(dim=0), alpha=1 - self.centre_momentum)
 
     def before_step(self, progress: float) -> None:
-        """Holds the prototypes' directions still at the beginning, as the paper holds its last layer."""
+        """Keep the prototypes' directions fixed at the beginning, as the paper does with its last layer."""
         if progress < self.frozen_steps_part:
             self.head.directions.grad = None
 
     def after_step(self, progress: float) -> None:
-        """Moves the teacher towards the student."""
+        """Move the teacher towards the student."""
         momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * progress)) / 2
         move_average(self.teacher_backbone, self.backbone, momentum)
         move_average(self.teacher_head, self.head, momentum)

@@ -1,4 +1,4 @@
-"""What the training loop asks of a pre-training method."""
+"""What the training loop needs of a pre-training method."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 
 class Method(nn.Module, ABC):
-    """A backbone with what surrounds it while it is trained.
+    """A backbone with the heads and copies that its training needs.
 
     Attributes:
-        backbone: the network that is kept in the end.
-        num_views: renderings of every sampled glyph that `loss` wants.
-        by_class: sample classes uniformly (else identities).
+        backbone: the network that is published.
+        num_views: how many renderings of every sampled glyph `loss` reads.
+        by_class: whether classes are sampled uniformly; otherwise identities.
     """
 
     backbone: nn.Module
@@ -41,12 +41,12 @@ class Method(nn.Module, ABC):
         """Called after the optimiser's step; `progress` in [0, 1) is the part of the training done before it."""
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Parameters that the optimiser gets."""
+        """Parameters that the optimiser changes."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy that takes no gradient: the start of a moving average."""
+    """A copy without gradients: the start of a moving average."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
@@ -62,7 +62,7 @@ def move_average(average: nn.Module, source: nn.Module, momentum: float) -> None
 
 
 def mlp(sizes: Iterable[int], *, batchnorm: bool = False) -> nn.Sequential:
-    """Linear layers with GELU between them, BatchNorm before every GELU if asked."""
+    """Linear layers with GELU between them, and with `batchnorm` BatchNorm before every GELU."""
     widths = list(sizes)
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(pairwise(widths)):

@@ -3,8 +3,8 @@
 Chen, Fan, Girshick, He, *Improved Baselines with Momentum Contrastive Learning*, 2020 (arXiv 2003.04297); He et al.,
 *Momentum Contrast for Unsupervised Visual Representation Learning*, 2020, Algorithm 1.
 
-Not the paper's augmentation: the two views are two *renderings* of the same glyph in the same font, which differ in
-more than crops and colours of one image do.
+The augmentation differs from the paper's: the two views are two *renderings* of the same glyph in the same font. They
+differ more than crops and colours of one image do.
 """
 
 import torch
@@ -19,7 +19,7 @@ class MoCoV2(Method):
 
     −log( exp(q·k₊/T) / (exp(q·k₊/T) + Σ_{k in queue} exp(q·k/T)) ), mean over the batch, q and k of unit length.
 
-    The key encoder is the moving average of the query encoder and takes no gradient. After the loss, the batch's keys
+    The key encoder is the moving average of the query encoder and has no gradient. After the loss, the batch's keys
     replace the oldest of the queue.
 
     Args:
@@ -27,7 +27,7 @@ class MoCoV2(Method):
         num_features: D.
         dimension: length of queries and keys.
         hidden: width of the MLP heads.
-        queue_size: K keys; a multiple of the batch size is not needed.
+        queue_size: K keys; need not be a multiple of the batch size.
         temperature: T.
         momentum: m of the moving average.
         batchnorm: BatchNorm in the MLP heads.
@@ -59,7 +59,7 @@ class MoCoV2(Method):
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
 
     def loss(self, views: list[Tensor], labels: Tensor, generator: torch.Generator) -> Tensor:
-        """InfoNCE of the first view against the second; puts the keys into the queue."""
+        """InfoNCE of the first view against the second; adds the keys to the queue as well."""
         queries = F.normalize(self.head(self.backbone(views[0])), dim=1)
         with torch.no_grad():
             keys = F.normalize(self.key_head(self.key_backbone(views[1])), dim=1)
@@ -70,12 +70,12 @@ class MoCoV2(Method):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Replaces the oldest keys of the queue by `keys` [B, dimension], B ≤ K, wrapping around its end."""
+        """Replace the oldest keys of the queue by `keys` [B, dimension], B ≤ K, wrapping around its end."""
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.position.add_(len(keys)).remainder_(len(self.queue))
 
     def after_step(self, progress: float) -> None:
-        """Moves the key encoder towards the query encoder."""
+        """Move the key encoder towards the query encoder."""
         move_average(self.key_backbone, self.backbone, self.momentum)
         move_average(self.key_head, self.head, self.momentum)

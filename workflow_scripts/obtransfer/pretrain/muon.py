@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is made orthogonal; for the matrices of small transformers."""
+"""Muon: momentum with an orthogonalised update, for the matrices of small transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Muon(torch.optim.Optimizer):
     """W ← (1 − lr · weight decay) W − lr · 0.2 √max(m, n) · orthogonal(G + μ M), with M ← μ M + G.
 
     The factor gives updates the root mean square that AdamW's typically have, so that both share one learning rate.
-    torch has a Muon too, which multiplies in bfloat16: slow on processors without it.
+    `torch.optim.Muon` multiplies in bfloat16, which is slow on processors that lack it.
 
     Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024; the factor is that of Liu et al.,
     *Muon is Scalable for LLM Training*, 2025 (arXiv 2502.16982).
@@ -46,13 +46,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Roughly U Vᵀ of the singular value decomposition U S Vᵀ: all singular values go to 0.7 … 1.2.
+    """Approximately U Vᵀ of the singular value decomposition U S Vᵀ: all singular values become 0.7 … 1.2.
 
-    By a quintic Newton–Schulz iteration, matrix products only.
+    A quintic Newton–Schulz iteration of matrix products only.
 
     Args:
         matrix: [m, n], not changed.
-        iterations: steps; five do.
+        iterations: steps; five suffice.
 
     Returns:
         [m, n].

@@ -21,9 +21,9 @@ from obtransfer.pretrain.quality import IMAGES_PER_CLASS, pretraining_mean, ridg
 from obtransfer.pretrain.recipes import Recipe
 
 VIEWS = (
-    "The views of a self-supervised method are different renderings of the same glyph in the same font (other warp, "
-    "size, position, colours, background, noise): stronger than the method's standard augmentation, and so a mild "
-    "form of supervision."
+    "The views of a self-supervised method are different renderings of the same glyph in the same font (another warp, "
+    "size, position, colours, background, noise). They differ more than with the method's standard augmentation, which is a "
+    "mild form of supervision."
 )
 HELD_OUT = (
     "Other renderings (disjoint random streams) of the same glyphs and fonts for the ten tasks of pre-training; hebrew, "

@@ -22,7 +22,7 @@ def ridge_accuracies(model: nn.Module, preprocessing: Preprocessing, *, seed: in
     """Test accuracy in [0, 1] of a ridge head per task, fitted on the train split.
 
     Args:
-        model: features [B, D]; put in evaluation mode for the while.
+        model: features [B, D]; its mode is the same afterwards.
         preprocessing: of the backbone, for the normalisation.
         seed: of the tasks' images.
     """

@@ -1,4 +1,4 @@
-"""How each backbone that ships was trained: the numbers, nothing else."""
+"""The settings with which each shipped backbone was trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps.
-        batch_size: glyphs per step; each is seen in as many views as the method wants.
+        batch_size: glyphs per step; each is rendered in as many views as the method reads.
         learning_rate: its largest value.
         weight_decay: of AdamW, on all but one-dimensional parameters.
         warmup_steps: steps of linear warm-up.
-        gradient_clip: largest norm of the gradient; 0 leaves it alone.
+        gradient_clip: largest norm of the gradient; 0 for no limit.
         renderings: images per glyph and font in the pool.
         muon: Muon instead of AdamW for the backbone's linear layers, at the same learning rate.
         options: keyword arguments of the method.
@@ -40,7 +40,7 @@ class Recipe:
     build_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-# BatchNorm in the head spreads the features from the start: without it few prototypes are used for long.
+# BatchNorm in the head spreads the features from the start. Without it few prototypes are used for a long time.
 _DINO_OPTIONS = {"batchnorm": True, "local_size": 24, "local_part": (0.65, 0.85)}
 
 RECIPES: Mapping[str, Recipe] = {

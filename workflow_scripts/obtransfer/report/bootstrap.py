@@ -1,17 +1,17 @@
-"""How sure a mean over sources and tasks is: both are resampled at once, because the tasks play both roles.
+"""Intervals for means over sources and tasks: both are resampled at once, because the same tasks have both roles.
 
 Accuracy a[c, s, e, t] of criterion c pruned for source s with seed e on task t. Transfer of a run (s, e) is its mean
 over t ≠ s, and runs count the same; source accuracy is the mean of a[c, s, e, s]. A resample draws T of the T tasks
-with replacement, m_t times each, and E of the E seeds, v_e times each:
+with replacement, each m_t times, and E of the E seeds, each v_e times:
 
     transfer = Σ_se m_s v_e (Σ_{t≠s} m_t a[s, e, t] / Σ_{t≠s} m_t) / Σ_se m_s v_e,   source = Σ_se m_s v_e a[s, e, s] / Σ_se m_s v_e
 
-A task drawn as a source is drawn as an unseen task too, so what pairs share through a task stays shared; the pair of a
-task with itself never counts as transfer. Seeds are drawn once for all sources: seed 0 of a criterion that reads no data
-is one and the same mask for every source. All criteria see the same draws, so that differences are paired. Draws that
-leave no pair are drawn again. Resampled: tasks (as sources and as unseen tasks) and seeds. Not resampled: the images
-of a task (calibration, test), the pre-training run and the backbone: the intervals say nothing about other ones. With
-few sources they are too narrow, as any bootstrap of few units (`COVERAGE`).
+A task drawn as a source is drawn as an unseen task too, so what pairs share through a task stays shared. The pair of a
+task with itself never counts as transfer. Seeds are drawn once for all sources, because seed 0 of a criterion that reads
+no data is the same mask for every source. All criteria see the same draws, so differences are paired. Draws that leave
+no pair are drawn again. Tasks (as sources and as unseen tasks) and seeds are resampled. The images of a task
+(calibration, test), the pre-training run and the backbone are not: the intervals say nothing about other ones. With few
+sources they are too narrow, like any bootstrap of few units (`COVERAGE`).
 Source: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007).
 """
 
@@ -25,20 +25,21 @@ NUM_RESAMPLES = 2000
 LEVEL = 0.95
 FEWEST_SOURCES = 2
 FEWEST_TASKS = 3
-# Number of sources: in which per cent of 1500 simulated tables (13 tasks, one seed, normal effects of source, task and
-# pair, equal, or one of the first two three times the others) the interval held the truth, lowest and highest.
+# Number of sources: the lowest and highest per cent of 1500 simulated tables whose interval held the truth. The tables
+# have 13 tasks, one seed, and normal effects of source, task and pair: equal, or one of the first two three times the
+# others.
 COVERAGE = {2: (61, 90), 3: (81, 92), 4: (85, 92), 5: (88, 92), 8: (90, 92), 13: (90, 93)}
 _DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """What criteria are compared on.
+    """The accuracies that criteria are compared on.
 
     Attributes:
         values: [C, S, E, T] accuracy in [0, 1]; anything finite where not `known`.
-        known: [S, E, T] bool, which (source, seed, task) all criteria have.
-        own: [S] integer, each source's place among the tasks.
+        known: [S, E, T] bool, whether all criteria have that (source, seed, task).
+        own: [S] integer, the index of each source among the tasks.
     """
 
     values: np.ndarray
@@ -47,7 +48,7 @@ class Accuracies:
 
     @property
     def unseen(self) -> np.ndarray:
-        """[S, E, T] bool: known, and of another task than the source."""
+        """[S, E, T] bool: known, and the task is not the source."""
         return self.known & (np.arange(self.known.shape[2]) != self.own[:, None])[:, None, :]
 
     @property
@@ -58,26 +59,27 @@ class Accuracies:
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each draw holds each task, [R, T], and each seed, [R, E]."""
+    """How often each draw contains each task, [R, T], and each seed, [R, E]."""
 
     tasks: np.ndarray
     seeds: np.ndarray
 
 
 def once(data: Accuracies) -> Counts:
-    """The sample itself: everything once, R = 1."""
+    """The sample itself: every task and seed once, R = 1."""
     _, seeds, tasks = data.known.shape
     return Counts(np.ones((1, tasks)), np.ones((1, seeds)))
 
 
 def resample(data: Accuracies, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Counts:
-    """Draw tasks and seeds with replacement; draws without an unseen pair, or without a source's own accuracy while
-    there are some, are left out and drawn again.
+    """Draw tasks and seeds with replacement.
+
+    Draws without an unseen pair are drawn again, and so are draws without a source's own accuracy if there are any.
 
     Args:
         data: at least one unseen pair must be known.
         num_resamples: R.
-        seed: of the generator; equal shapes, gaps and seeds give equal draws.
+        seed: of the draws; equal shapes, gaps and seeds give equal draws.
     """
     generator = np.random.default_rng(seed)
     _, num_seeds, num_tasks = data.known.shape
@@ -121,7 +123,7 @@ def interval(samples: np.ndarray) -> np.ndarray:
 
 
 def share_best(samples: np.ndarray) -> np.ndarray:
-    """In which share of the draws each criterion of [C, R] is the highest; equal ones share: [C], sums to 1."""
+    """The share of draws in which each criterion of [C, R] is the highest; ties are divided equally: [C], sums to 1."""
     highest = samples == samples.max(axis=0)
     return (highest / highest.sum(axis=0)).mean(axis=1)
 
@@ -138,7 +140,7 @@ def _runs(data: Accuracies, counts: Counts) -> np.ndarray:
 
 
 def _weights(data: Accuracies, counts: Counts) -> np.ndarray:
-    """`_runs`, 0 for those that are left without an unseen task."""
+    """`_runs`, 0 for runs that have no unseen task left."""
     return _runs(data, counts) * (counts.tasks @ _flat(data.unseen).T > 0)
 
 

@@ -1,4 +1,4 @@
-"""The closing text of a run: where its results are, what to look at, and what it saw, in less than a screen."""
+"""`summary.txt`: where the results of a run are, what to look at, and what was observed, in less than a screen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_TABLE = 24
 
 
 def closing_text(summary: pd.DataFrame, folder: Path | str = "results") -> str:
-    """What a run leaves on the terminal: observations, no verdicts.
+    """The closing text of a run: observations, no verdicts.
 
     Args:
         summary: prepared rows.
@@ -38,11 +38,11 @@ def closing_text(summary: pd.DataFrame, folder: Path | str = "results") -> str:
         parts.append(_table(summary, "unseen tasks", transfer_accuracy))
     elif (frozen_head_rows(summary)["criterion"] != DENSE).any():
         parts.append(
-            "This run has no unseen task: nothing can be said about transfer. What the source task keeps:"
+            "This run has no unseen task, so it shows nothing about transfer. Accuracy on the source task:"
         )
         parts.append(_table(summary, "the source task", source_accuracy))
     else:
-        parts.append("This run has no pruned model with BatchNorm kept: nothing can be said about pruning.")
+        parts.append("This run has no pruned model with BatchNorm kept, so it shows nothing about pruning.")
     parts += _collapses(summary)
     return "\n".join(parts) + "\n"
 
@@ -85,7 +85,7 @@ def _rank(best: Best) -> str:
         return f"{text} (the only criterion)"
     lead = f"{100 * best.difference:.1f}"
     if isnan(best.error):
-        return f"{text}, {lead} points over {best.runner_up} (one task: no error known)"
+        return f"{text}, {lead} points over {best.runner_up} (one task, so no standard error)"
     text = f"{text}, {lead} ± {100 * best.error:.1f} points over {best.runner_up}"
     return text if best.clear else f"{text}: within the standard error, no clear best"
 
@@ -97,7 +97,7 @@ def _observations(summary: pd.DataFrame, best: list[Best]) -> str:
     first = [f"{name} {_points(change)}" for name, change in pruning if change]
     second = [f"{name} {_points(change)} {_gained(change)}" for name, change in tuning if change]
     lines = [
-        "Observed with the best pruned criterion: points of accuracy, unseen tasks / source (nothing is tested here)"
+        "Observed with the best pruned criterion: points of accuracy, unseen tasks / source (without a test)"
     ]
     if first:
         lines.append(_wrapped(f"P1, pruning alone: {', '.join(first)}."))
@@ -125,11 +125,11 @@ def _collapses(summary: pd.DataFrame) -> list[str]:
     if rows.empty:
         return []
     counts = rows.groupby(["series", "sparsity"], sort=True)["collapsed_layers"].agg(["count", "max"])
-    told = [
+    places = [
         f"{series} at {percent(float(sparsity))} % ({_count(int(count), 'model')}, up to {_count(int(most), 'layer')})"
         for (series, sparsity), count, most in zip(counts.index, counts["count"], counts["max"], strict=True)
     ]
-    return [_wrapped(f"Layer collapse (all weights of a layer removed): {', '.join(told)}.")]
+    return [_wrapped(f"Layer collapse (all weights of a layer removed): {', '.join(places)}.")]
 
 
 def _table(summary: pd.DataFrame, tasks: str, mean: Callable[[pd.DataFrame], pd.DataFrame]) -> str:

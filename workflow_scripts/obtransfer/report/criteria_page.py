@@ -24,7 +24,7 @@ def criteria_page(table: pd.DataFrame) -> str:
     rows = kept[kept["transfer_accuracy"].notna()]
     parts = ["# Criterion × sparsity × backbone"]
     if rows.empty:
-        reason = "no pruned model with BatchNorm kept has an unseen task that all criteria share"
+        reason = "no pruned model with BatchNorm kept has an unseen task that all criteria have in common"
         return f"{parts[0]}\n\nNothing to compare: {reason}.\n"
     if (rows["fit_split"] != "train").any():
         parts.append(f"**Not held-out accuracies: {FITTED_ON_TEST}, the protocol of the paper's authors.**")
@@ -103,8 +103,8 @@ def _introduction(rows: pd.DataFrame) -> str:
     )
     if rows["transfer_low"].isna().all():
         return (
-            f"{text}\n\n**No interval is given:** that takes at least {FEWEST_SOURCES} sources and {FEWEST_TASKS} unseen "
-            "tasks. The order may be another one with other sources, tasks and seeds."
+            f"{text}\n\n**No interval is given:** it needs at least {FEWEST_SOURCES} sources and {FEWEST_TASKS} unseen "
+            "tasks. Other sources, tasks and seeds may give another order."
         )
     return (
         f"{text}\n\n± is half the width of the {100 * LEVEL:g} % percentile interval of {NUM_RESAMPLES} resamples of the "
