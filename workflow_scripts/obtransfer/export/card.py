@@ -84,23 +84,6 @@ class SparsitySection(TypedDict):
     layers: list[LayerCosts]
 
 
-class FlopsSection(TypedDict):
-    """FLOPs of one image."""
-
-    dense: int
-    sparse: int
-    attention: int
-    other: int
-
-
-class BytesSection(TypedDict):
-    """Bytes of the tensors, without any file's header."""
-
-    dense: int
-    mask_and_values: int
-    compressed: int
-
-
 class AccuracyCheck(TypedDict):
     """The accuracy of the written weights beside that of their evaluation (None where the task was not evaluated)."""
 
@@ -155,8 +138,8 @@ class Card(TypedDict):
     how: History
     accuracies: list[TaskAccuracies]
     sparsity: SparsitySection
-    flops: FlopsSection
-    bytes: BytesSection
+    flops: dict[str, int]
+    bytes: dict[str, int]
     checks: Checks
     semi_structured: SemiStructured
     packages: dict[str, str]

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from obtransfer.export.card import BytesSection, FlopsSection, LayerCosts, SparsitySection
+from obtransfer.export.card import LayerCosts, SparsitySection
 from obtransfer.export.flops import Flops
 from obtransfer.masks.mask import Mask
 from obtransfer.masks.packing import pack
@@ -38,17 +38,13 @@ def sparsity_section(state: Arrays, mask: Mask, flops: Flops) -> SparsitySection
     }
 
 
-def flops_section(mask: Mask, flops: Flops) -> FlopsSection:
+def flops_section(mask: Mask, flops: Flops) -> dict[str, int]:
     """FLOPs of one image, dense and with only the weights that are kept."""
-    return {
-        "dense": flops.dense(),
-        "sparse": flops.sparse(mask.kept),
-        "attention": flops.attention,
-        "other": flops.other,
-    }
+    whole = {"dense": flops.dense(), "sparse": flops.sparse(mask.kept)}
+    return whole | {"attention": flops.attention, "other": flops.other}
 
 
-def bytes_section(state: Arrays, mask: Mask) -> BytesSection:
+def bytes_section(state: Arrays, mask: Mask) -> dict[str, int]:
     """Bytes of the tensors, without any file's header.
 
     `dense`: all of them. `mask_and_values`: one bit for every masked weight, the kept values row-major, and the other
