@@ -27,6 +27,7 @@ from exact_definitions import (
     vectors_of,
 )
 from obtransfer import registry
+from obtransfer.curvature.per_example import block_kernel, diagonal_kernel
 from obtransfer.registry import resolve
 from random_networks import Case, cut_cases
 from tiny_models import numbered, statistic

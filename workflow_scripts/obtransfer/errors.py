@@ -1,8 +1,20 @@
 """The one exception a user is meant to read."""
 
 
+from collections.abc import Collection
+
+MOST_LISTED = 4
+
+
 class ObtransferError(Exception):
-    """Something the user can mend: the message says what was needed, what was got and what to do.
+    """Something that the user can fix: the message says what was needed, what was got and what to do.
 
     Steps print its message alone, without a traceback.
     """
+
+
+def listed(problems: Collection[str], separator: str = ", ") -> str:
+    """The first few, and how many more there are: a message stays readable for a network of hundreds of layers."""
+    shown = list(problems)[:MOST_LISTED]
+    more = f" and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
+    return separator.join(shown) + more

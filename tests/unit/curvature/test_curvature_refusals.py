@@ -145,16 +145,16 @@ def overwriting(layer: nn.Module, features: Tensor) -> Tensor:
         ),
         (
             Wrapped(nn.MultiheadAttention(4, 2), lambda l, f: f + l(f, f, f)[0]),
-            "not called: layer.out_proj.weight",
+            "no call of layer.out_proj.weight",
         ),
         (
             Wrapped(nn.Linear(2, 2), lambda l, f: l(f.view(-1, 2)).view(-1, 4)),
-            r"layer.weight was given \(6, 2\)",
+            r"got \(6, 2\) at layer.weight",
         ),
-        (Wrapped(nn.Linear(4, 4), without_gradient), "layer.weight was called without one"),
+        (Wrapped(nn.Linear(4, 4), without_gradient), "got none at layer.weight"),
         (Wrapped(nn.Linear(4, 4), lambda l, f: l(f).detach()), "a tensor without gradient"),
         (Wrapped(nn.Linear(4, 4), lambda l, f: (l(f),)), "got tuple"),
-        (Wrapped(nn.Linear(4, 4), overwriting), "layer.weight was overwritten in place"),
+        (Wrapped(nn.Linear(4, 4), overwriting), "an input of layer.weight that was overwritten in place"),
         (nn.Flatten(), "got an empty list of parameters, or Flatten, which has none"),
     ],
 )

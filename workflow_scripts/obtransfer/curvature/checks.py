@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 _Value = TypeVar("_Value")
 
@@ -76,12 +76,10 @@ def finite(statistics: Mapping[str, Tensor]) -> None:
     broken = {name: int((~values.isfinite()).sum()) for name, values in statistics.items()}
     broken = {name: count for name, count in broken.items() if count}
     if broken:
-        listed = ", ".join(
-            f"{name} ({count} of {statistics[name].numel()})" for name, count in broken.items()
-        )
+        found = [f"{name} ({count} of {statistics[name].numel()})" for name, count in broken.items()]
         raise ObtransferError(
-            f"curvature needs finite statistics; got NaN or infinity in {listed}; look for such values in the images, "
-            "the weights and the head"
+            f"curvature needs finite statistics; got NaN or infinity in {listed(found)}; look for such values in the "
+            "images, the weights and the head"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from obtransfer.curvature.structures.base import Structure
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 Statistics = Mapping[str, NDArray[Any]]
 
@@ -63,7 +63,7 @@ def _check(shares: Sequence[tuple[Statistics, int]], structure: Structure) -> No
         if differing:
             raise ObtransferError(
                 "merging needs shares of the same model, layers and structure; got arrays that only one of the shares 1 "
-                f"and {number} has: {', '.join(differing)}"
+                f"and {number} has: {listed(differing)}"
             )
         for name, array in statistics.items():
             if array.shape != first[name].shape:

@@ -13,7 +13,7 @@ from obtransfer.curvature.examples import accumulation_dtype
 from obtransfer.curvature.per_example.layers import layer_shape, select_layers
 from obtransfer.curvature.request import Request
 from obtransfer.curvature.structures.base import parse
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 from obtransfer.registry import STRUCTURES
 
 
@@ -96,7 +96,7 @@ def _groups(needed: Mapping[str, int], structure: str, limit: int | None) -> tup
     if large:
         raise ObtransferError(
             f"the {structure} statistic of a single layer must fit the memory limit of {limit} bytes; got layers that do "
-            f"not: {'; '.join(large)}; raise curvature.memory_gb, or take a smaller structure or block size"
+            f"not: {listed(large, '; ')}; raise curvature.memory_gb, or take a smaller structure or block size"
         )
     groups: list[list[str]] = []
     free = 0

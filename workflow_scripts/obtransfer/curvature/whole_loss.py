@@ -10,7 +10,7 @@ from torch import Tensor
 from obtransfer.curvature.checks import some_examples
 from obtransfer.curvature.examples import Examples, accumulation_dtype, check_features
 from obtransfer.curvature.per_example.layers import batch_mixing
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 from obtransfer.models.contexts import evaluation_mode
 from obtransfer.models.prunable import prunable_parameters
 
@@ -36,13 +36,13 @@ def selected_weights(examples: Examples) -> dict[str, Tensor]:
     unknown = [name for name in names if name not in prunable]
     if unknown:
         raise ObtransferError(
-            f"curvature needs weights of Conv2d and Linear layers; got {', '.join(unknown)}; leave these out of "
+            f"curvature needs weights of Conv2d and Linear layers; got {listed(unknown)}; leave these out of "
             "`parameters`"
         )
     mixing = batch_mixing(model)
     if mixing:
         raise ObtransferError(
-            f"curvature needs examples that do not depend on the rest of their batch; got {', '.join(mixing)}; train with "
+            f"curvature needs examples that do not depend on the rest of their batch; got {listed(mixing)}; train with "
             "track_running_stats"
         )
     return {name: model.get_parameter(name) for name in names}
@@ -101,7 +101,7 @@ def gradients(loss: Tensor, weights: Weights, *, again: bool = False) -> dict[st
     if unused:
         raise ObtransferError(
             "curvature needs weights that the model's output depends on; got weights that never reach it: "
-            f"{', '.join(unused)}; leave them out of `parameters`"
+            f"{listed(unused)}; leave them out of `parameters`"
         )
     return dict(zip(weights, found, strict=True))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from obtransfer.curvature.estimators.base import Estimator
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ def _check(prior: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     ]
     if problems:
         raise ObtransferError(
-            f"hessian_gradient needs as `prior` the gradient of the weights that it treats; got {'; '.join(problems)}; "
+            f"hessian_gradient needs as `prior` the gradient of the weights that it treats; got {listed(problems, '; ')}; "
             "compute the statistic gradient again for this backbone"
         )
     finite(prior)

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from obtransfer.curvature.examples import Examples
 from obtransfer.curvature.whole_loss import gradients, selected_weights
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 _SMALL = 2.0**-40
 
@@ -170,10 +170,8 @@ def refuse_what_has_no_paths(model: nn.Module, images: Tensor, weights: Mapping[
         model(images)
     if inspection.problems:
         raise ObtransferError(
-            "px is defined on paths, which only positively homogeneous networks have: Conv2d, Linear, "
-            "BatchNorm, ReLU, pooling and additions. There are none through attention, so that a vision "
-            "transformer has no px, nor through GELU, SiLU or LayerNorm. Choose another criterion; found: "
-            f"{', '.join(inspection.problems)}"
+            "px needs a network of Conv2d, Linear, BatchNorm, ReLU, pooling and additions, without attention (no vision "
+            f"transformer); got {listed(inspection.problems)}; choose another criterion"
         )
 
 

@@ -97,9 +97,9 @@ def _total(features: Tensor) -> Tensor:
     total, size = features.sum(), features.abs().sum()
     if bool(total.abs() < CANCELLED * size):
         raise ObtransferError(
-            f"synflow needs features with a sum, but theirs is {float(total.detach()):.3g} for absolute "
-            f"values of {float(size.detach()):.3g}: a last LayerNorm with equal scales makes them cancel, "
-            "and every score noise"
+            f"synflow needs features with a sum; got {float(total.detach()):.3g} for absolute values of "
+            f"{float(size.detach()):.3g} (a last LayerNorm with equal scales makes them cancel, and every score noise); "
+            "choose another criterion"
         )
     return total
 

@@ -20,7 +20,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from obtransfer.curvature.examples import check_features
 from obtransfer.curvature.per_example.operands import Operands, join, layer_activations, layer_gradients
 from obtransfer.curvature.per_example.patches import Patches
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 Consume = Callable[[str, Operands, int], None]
 """(layer, its operands, which of the batch's vectors they belong to) -> None."""
@@ -83,9 +83,8 @@ class LayerHooks:
         unused = [name for name in self.layers if name not in self.uses]
         if unused:
             raise ObtransferError(
-                "curvature needs every layer to be called by the model's forward; not called: "
-                f"{', '.join(unused)}. Its weight is unused, or used without the module "
-                "(nn.MultiheadAttention does so): leave it out of `parameters`"
+                f"curvature needs every layer to be called by the model's forward; got no call of {listed(unused)}, whose "
+                "weight is unused, or used without the module (nn.MultiheadAttention does so); leave it out of `parameters`"
             )
         return check_features(features)
 
@@ -148,8 +147,8 @@ class LayerHooks:
             return use.activations
         if use.inputs._version != use.version:
             raise ObtransferError(
-                f"curvature needs the inputs of every layer; that of {use.name} was overwritten in place after "
-                "its use: make that operation out of place"
+                f"curvature needs the inputs of every layer; got an input of {use.name} that was overwritten in place after "
+                "its use; make that operation out of place"
             )
         activations = layer_activations(use.module, use.inputs.to(self.dtype))
         if self.prepare is not None:
@@ -195,11 +194,11 @@ def _check_use(name: str, module: nn.Module, inputs: Tensor, output: Tensor, siz
         # ASSUME that a first dimension of the batch's size is the examples: [tokens, examples, C] differs from
         # it only when the sizes do.
         raise ObtransferError(
-            f"curvature needs the {size} examples as the first dimension of every layer's input; the layer of "
-            f"{name} was given {tuple(inputs.shape)} (windows or tokens folded into the batch?)"
+            f"curvature needs the {size} examples as the first dimension of every layer's input; got "
+            f"{tuple(inputs.shape)} at {name} (windows or tokens folded into the batch?); leave it out of `parameters`"
         )
     if not output.requires_grad:
         raise ObtransferError(
-            f"curvature needs a gradient at every layer's output; the layer of {name} was called without one "
-            "(torch.no_grad inside the model?)"
+            f"curvature needs a gradient at every layer's output; got none at {name} (torch.no_grad inside the model?); "
+            "leave it out of `parameters`"
         )

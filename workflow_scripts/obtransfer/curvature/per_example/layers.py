@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from obtransfer.curvature.structures.base import LayerShape
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 _FORWARDS = {
     nn.Linear: ("forward",),
@@ -46,8 +46,7 @@ def select_layers(model: nn.Module, parameters: Sequence[str] | None) -> dict[st
     if problems:
         raise ObtransferError(
             "curvature by layer hooks needs plain nn.Conv2d and nn.Linear weights; got "
-            + "; ".join(problems)
-            + "; leave these out of `parameters`, or replace the modules"
+            f"{listed(problems, '; ')}; leave these out of `parameters`, or replace the modules"
         )
     return {name: owners[name][0][0] for name in parameters}
 

@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, doc
 
 from obtransfer.curvature.structures.base import Arrays, LayerShape, Shape, Structure, Sum
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def sizes(layers: Mapping[str, LayerShape], *, block_size: Any) -> dict[str, dic
     small = [f"{name} ({size})" for name, size in weights.items() if size < chosen[name]]
     if small:
         raise ObtransferError(
-            f"curvature blocks need layers of at least {block_size} weights; got {', '.join(small)}; take a smaller "
+            f"curvature blocks need layers of at least {block_size} weights; got {listed(small)}; take a smaller "
             "block_size, or row, or leave these layers out of `parameters`"
         )
     return {name: {"B": size, "N": -(-weights[name] // size)} for name, size in chosen.items()}
@@ -87,7 +87,7 @@ def restrict(statistics: Arrays, mask: Arrays) -> dict[str, np.ndarray]:
     missing = [name for name in statistics if name not in mask]
     if missing:
         raise ObtransferError(
-            f"restricting blocks needs a mask of their layers; got none for {', '.join(missing)}"
+            f"restricting blocks needs a mask of their layers; got none for {listed(missing)}"
         )
     return {name: _restrict_layer(blocks, mask[name], name) for name, blocks in statistics.items()}
 
