@@ -31,8 +31,8 @@ def choose_damping(
     from obtransfer.heads.ridge import RidgeHead
     from obtransfer.pruning.damping_choice import best_damping, try_dampings
     from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
+    from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.step import device
 
     backbone = load_pruned(weights, None, None, device=device())
     tensors = map_tensors(weights, kind="backbone").tensors

@@ -36,8 +36,8 @@ def compute_curvature(
         statistic_of,
         write_in_groups,
     )
+    from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.step import device
 
     backbone = load_pruned(weights, mask, None, device=device())
     model, preprocessing = backbone.model, backbone.preprocessing

@@ -27,8 +27,8 @@ def evaluate(
     from obtransfer.assemble import load_pruned
     from obtransfer.evaluate.tasks import evaluate_tasks
     from obtransfer.heads.ridge import RidgeHead
+    from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.step import device
 
     backbone = load_pruned(weights, mask, recalibration, device=device())
     images = {path.parent.name: map_tensors(path, kind="task") for path in tasks}

@@ -30,8 +30,9 @@ def finetune(
     from obtransfer.finetune.loop import finetune as train
     from obtransfer.finetune.run import TrainingRun
     from obtransfer.heads.ridge import RidgeHead
+    from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.step import device, told_to_stop
+    from obtransfer.runtime.stop import told_to_stop
 
     should_stop = told_to_stop()  # before the images are read: SIGUSR2 would be lost until then
     backbone = load_pruned(weights, mask, recalibration, device=device())

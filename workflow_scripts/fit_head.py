@@ -31,8 +31,8 @@ def fit_head(
     from obtransfer.heads.ridge import fit_ridge
     from obtransfer.heads.sanity import banner, doubts, feature_statistics
     from obtransfer.models.load import load_backbone
+    from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.step import device
 
     backbone = load_backbone(weights)
     model = backbone.model.to(device())

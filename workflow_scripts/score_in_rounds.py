@@ -31,8 +31,8 @@ def score_in_rounds(
     from obtransfer.pruning.rounds import score_in_rounds as go
     from obtransfer.pruning.rounds import score_survivors
     from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
+    from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.step import device
 
     backbone = load_pruned(weights, None, None, device=device())
     tensors = map_tensors(weights, kind="backbone").tensors

@@ -25,6 +25,7 @@ def step(*, how: str):
     from obtransfer.errors import ObtransferError
     if how != "saves":
         Path("pid").write_text(str(os.getpid()))
+    Path(f"{how}.begun").touch()
     print(f"parent {os.getppid()} torch {'torch' in sys.modules} here {os.environ['HERE']} ANSWER")
     if how == "fails":
         raise ObtransferError("no luck")
@@ -40,8 +41,11 @@ def step(*, how: str):
         print("threads", {torch.get_num_threads(), *(found["num_threads"] for found in threadpool_info())})
     if how == "sleeps":
         time.sleep(60)
+    if how.startswith("waits_for_"):
+        while not Path(how).exists():
+            time.sleep(0.02)
     if how == "saves":
-        from obtransfer.runtime.step import told_to_stop
+        from obtransfer.runtime.stop import told_to_stop
         told = told_to_stop()
         Path("pid").write_text(str(os.getpid()))
         while not told():
@@ -66,12 +70,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.kill(server, signal.SIGTERM)
 
 
+def temporary(folder: Path) -> Path:
+    """Longer than the address of a socket may be."""
+    path = folder / ("long" * 40)
+    path.mkdir(exist_ok=True)
+    return path
+
+
 def start(folder: Path, how: str, threads: int = 2, **environment: str) -> subprocess.Popen[str]:
     inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return subprocess.Popen(
         [sys.executable, "step.py", how, str(threads)],
         cwd=folder,
-        env=inherited | {"PYTHONPATH": str(LIBRARY), "TMPDIR": str(folder), "HERE": "1"} | environment,
+        env=inherited
+        | {"PYTHONPATH": str(LIBRARY), "TMPDIR": str(temporary(folder)), "HERE": "1"}
+        | environment,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -191,12 +204,32 @@ def test_a_save_is_finished_when_step_child_and_server_are_told_at_once(folder: 
 def test_a_signal_while_the_server_starts_is_kept_for_the_child(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "step.py").write_text((folder / "step.py").read_text())
     process = start(tmp_path, "sleeps")
-    sockets = tmp_path / f"obtransfer-{os.getuid()}"
+    sockets = temporary(tmp_path) / f"obtransfer-{os.getuid()}"
     while not list(sockets.glob("*.socket")):  # it listens, and imports for seconds
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
     os.kill(int(parent_of(tmp_path, "works")), signal.SIGTERM)
+
+
+def test_a_finished_step_is_noticed_while_later_ones_run(folder: Path) -> None:
+    """A child that keeps the connections of earlier steps would let their callers wait until it ends."""
+    steps = {}
+    for name in ("waits_for_first", "waits_for_second"):
+        steps[name] = start(folder, name)
+        while not (folder / f"{name}.begun").exists():
+            assert steps[name].poll() is None
+            time.sleep(0.02)
+    (folder / "waits_for_first").touch()
+    assert steps["waits_for_first"].wait(timeout=60) == 0
+    assert steps["waits_for_second"].poll() is None
+    (folder / "waits_for_second").touch()
+    assert steps["waits_for_second"].wait(timeout=60) == 0
+
+
+def test_a_step_runs_by_itself_where_no_private_folder_can_be_made(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / f"obtransfer-{os.getuid()}").touch()
+    assert parent_of(folder, "works", TMPDIR=str(tmp_path)) == str(os.getpid())
 
 
 @pytest.mark.parametrize("environment", [{"OBTRANSFER_WARM": "0"}, {"SLURM_JOB_ID": "1"}])

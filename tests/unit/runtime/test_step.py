@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 from obtransfer.artifacts import read_tensors
-from obtransfer.runtime.step import device, told_to_stop
+from obtransfer.runtime.device import device
+from obtransfer.runtime.stop import told_to_stop
 
 LIBRARY = Path(__file__).resolve().parents[3] / "workflow_scripts"
 SCRIPT = '''
@@ -141,7 +142,7 @@ def test_a_second_wish_to_stop_during_the_first_is_no_deadlock() -> None:
     """SLURM's TERM and USR2 come at the same moment. Here the second one comes before every line of the handler."""
     code = """
 import signal, sys
-from obtransfer.runtime.step import told_to_stop
+from obtransfer.runtime.stop import told_to_stop
 told, sent = told_to_stop(), []
 def interrupt(frame, event, argument):
     if len(sent) < 50:
