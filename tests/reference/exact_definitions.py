@@ -1,4 +1,4 @@
-"""METHODS' matrices for either loss, from their definitions by autograd: one example, one vector at a time."""
+"""The matrices of H for either loss, from their definitions by autograd: one example, one vector at a time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The one exception a user is meant to read."""
-
+"""The one exception that a user is meant to read."""
 
 from collections.abc import Collection
 

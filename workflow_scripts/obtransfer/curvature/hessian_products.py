@@ -64,10 +64,9 @@ def hessian_products(
 
 @contextmanager
 def fused_attention_off() -> Iterator[None]:
-    """Attention out of matrix products and a softmax, for any model, until the end of the block.
+    """Compute attention by matrix products and a softmax, for any model, until the end of the block.
 
-    The switch is torch's, not a flag of timm's modules: it reaches every caller of
-    `scaled_dot_product_attention`.
+    torch's switch reaches every caller of `scaled_dot_product_attention`; a flag of timm's modules would not.
     """
     with sdpa_kernel(SDPBackend.MATH):
         yield

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an example, whatever batch, order or share of the data it comes in.
+"""Random numbers that belong to an example, whatever its batch, its order or its share of the data.
 
 Philox4x32-10 is a function (counter, key) -> 128 random bits. With the seed as key and the example's index in the
 counter, no state is kept and nothing is drawn in sequence: any part of the data gives its own numbers.

@@ -1,4 +1,4 @@
-"""How many passes over the data a statistic needs, known before the first one starts."""
+"""Which layers' statistics fit the memory together, known before anything is computed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Networks of paths: what a ReLU network becomes when its operations are read another way, for `px`.
+"""Networks of paths, for `px`: a ReLU network with other operations in place of its own.
 
-Nothing of the model is changed: a mode of torch sees every function that the forward calls, and answers for
-those with weights and for ReLU.
+The model is not changed. A mode of torch sees every function that the forward pass calls, and replaces those with
+weights and ReLU.
 """
 
 from __future__ import annotations

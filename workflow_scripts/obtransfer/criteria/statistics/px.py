@@ -29,7 +29,7 @@ def px(examples: Examples) -> dict[str, Tensor]:
     than in the real network, and an average has its 1/n in both. Both grow with the product of all fan-ins
     and leave float32's range: all is done and returned in float64. The authors' public code leaves BatchNorm
     (with the batch's own statistics) and head in both networks as they are, so that its scores depend on the
-    batches; here the formula is taken by its word.
+    batches; here the formula is computed as the paper states it.
 
     Source: Iurada, Ciccone, Tommasi, *Finding lottery tickets in vision models via data-driven spectral
     foresight pruning*, CVPR 2024. Cost: one pass over the data, of the network and once more in

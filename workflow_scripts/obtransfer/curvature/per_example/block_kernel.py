@@ -11,20 +11,20 @@ from obtransfer.curvature.per_example.operands import Operands, example_gradient
 from obtransfer.curvature.per_example.patches import Patches
 
 FLOATS_AT_ONCE = 2**22
-"""Entries of per-example gradients that exist together: 16 MiB in float32. Fewer make the products too thin."""
+"""How many entries of per-example gradients exist at once: 16 MiB in float32. With fewer the products are too thin."""
 
 POSITIONS_PER_OUTPUT = 4
-"""A convolution with more positions per output channel reorders gradients rather than patches (measured on a CPU)."""
+"""With more positions per output channel, reordering gradients is cheaper than reordering patches (measured, CPU)."""
 
 LINE = 16
-"""Floats in a cache line: rows are an odd number of lines apart, or all land in the same place of the cache."""
+"""Floats in a cache line. Rows are an odd number of lines apart; otherwise all share one place of the cache."""
 
 
 def add(total: Tensor, operands: Operands) -> None:
     """Add Σ_n g_n g_nᵀ of every block to `total` in place, where g_n is the gradient of example n alone.
 
-    A Gram product [blocks, B, examples] · [blocks, examples, B] per group of output channels, never one
-    update per example: that would move B times the memory.
+    One Gram product [blocks, B, examples] · [blocks, examples, B] per group of output channels. One update per
+    example would move B times the memory.
 
     Args:
         total: [ceil(n/B), B, B], changed.
@@ -58,7 +58,7 @@ def _gradients_in_blocks(operands: Operands, block_size: int) -> Iterator[Tensor
 
 
 def _rows(like: Tensor, shape: tuple[int, ...], block_size: int) -> tuple[Tensor, Tensor]:
-    """Room for gradients [examples, *shape], and the same memory as [blocks, examples, B], the last zero-padded."""
+    """Memory for gradients [examples, *shape], and the same memory as [blocks, examples, B], the last zero-padded."""
     weights = prod(shape)
     whole = -(-weights // block_size) * block_size
     rows = like.new_empty(len(like), (-(-whole // LINE) | 1) * LINE)
@@ -68,7 +68,7 @@ def _rows(like: Tensor, shape: tuple[int, ...], block_size: int) -> tuple[Tensor
 
 
 def _of_channels_last(gradients: Tensor, patches: Patches, block_size: int) -> Tensor:
-    """[blocks, examples, B] of a convolution with large maps: copying gradients is less than copying patches."""
+    """[blocks, examples, B] of a convolution with large maps, whose gradients are cheaper to copy than its patches."""
     outputs, inputs = gradients.shape[2], patches.shape[2]
     places = prod(patches.geometry.kernel)
     products, blocks = _rows(gradients, (outputs, inputs // places, places), block_size)

@@ -14,31 +14,31 @@ from obtransfer.curvature.per_example.operands import Operands, example_gradient
 from obtransfer.curvature.per_example.patches import Patches
 
 FLOATS_AT_ONCE = 2**20
-"""Entries of per-example gradients that exist together: 4 MiB in float32. Fewer make the products too thin."""
+"""How many entries of per-example gradients exist at once: 4 MiB in float32. With fewer the products are too thin."""
 
 MAX_POSITIONS_FOR_PAIRS = 4
-"""Up to here squaring before the product is cheaper than per-example gradients (measured on a CPU)."""
+"""With at most so many positions, squaring before the product is cheaper than per-example gradients (measured, CPU)."""
 
 MAX_POSITIONS_FOR_WINDOWS = 16
-"""Up to here a padded convolution is cheaper place by place of its kernel, without the zeros (measured on a CPU) ..."""
+"""With at most so many positions, a padded convolution is cheaper as one product per place of its kernel, which leaves out
+the zeros (measured, CPU) ..."""
 
 MIN_FLOATS_FOR_WINDOWS = 2**18
-"""... if a place has at least so many per-example gradients."""
+"""... if a place has at least so many entries of per-example gradients."""
 
 MIN_FLOATS_FOR_FUSED = 2**15
-"""From here on squaring and adding an example in one pass is cheaper than squaring all, then adding (measured)."""
-
+"""With at least so many weights, one pass that squares and adds each example is cheaper than two (measured, CPU)."""
 
 MAX_CHANNELS_FOR_GROUPS = 16
-"""Input channels per group up to which oneDNN is quick with a group per example as well (measured)."""
+"""With at most so many input channels per group, oneDNN is quick also with a group for each example (measured)."""
 
 
 def add(total: Tensor, operands: Operands) -> None:
     """Add Σ_n g_n² to `total` in place, where g_n is the gradient of example n alone.
 
-    With g_n = Σ_t d_nt a_ntᵀ over the positions t of one example (output gradients d, input activations a):
-    few positions go through one product of pairs, Σ_n (Σ_t d_t a_t)² = Σ_n Σ_t,t' (d_t d_t')(a_t a_t')ᵀ; many
-    through chunks of per-example gradients, small enough for the cache.
+    g_n = Σ_t d_nt a_ntᵀ is a sum over the positions t of one example, with output gradients d and input
+    activations a. With few positions one product of pairs is computed, Σ_n (Σ_t d_t a_t)² = Σ_n Σ_t,t' (d_t d_t')
+    (a_t a_t')ᵀ; with many, chunks of per-example gradients that fit the cache.
 
     Args:
         total: the weight's shape, changed.
@@ -121,7 +121,7 @@ def _chunk(rows: Tensor) -> tuple[int, int]:
 
 
 def _buffer(rows: Tensor, size: int) -> Tensor:
-    """Room for a chunk of at most so many examples: asking for memory anew costs as much as the squares."""
+    """Memory for a chunk of at most so many examples: allocating it each time would cost as much as the squares."""
     channels, examples = _chunk(rows)
     return rows.new_empty(min(examples, size) * rows.shape[0] * channels * rows.shape[2])
 
@@ -143,7 +143,7 @@ def _in_windows(gradients: Tensor, patches: Patches) -> bool:
 
 
 def _add_windows(rows: Tensor, gradients: Tensor, patches: Patches) -> None:
-    """A convolution as one small product per place in its kernel.
+    """Add a convolution as one small product per place in its kernel.
 
     Args:
         rows: [G, O, I], changed.

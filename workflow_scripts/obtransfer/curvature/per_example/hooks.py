@@ -1,9 +1,8 @@
-"""Per-example gradients of every layer by hooks, handed over layer by layer as the backward pass reaches
-them.
+"""Per-example gradients by hooks, handed over layer by layer as the backward pass reaches each layer.
 
-The gradient of one example is the product of the layer's input activations (seen by a forward hook) and the
-gradient of its output (seen by a tensor hook). Autograd computes gradients of outputs only, never of weights,
-and nothing is kept that has been consumed.
+The gradient of one example is the product of the layer's input activations, which a forward hook sees, and the
+gradient of its output, which a tensor hook sees. Autograd computes no gradients of weights. What has been consumed
+is freed.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Consume = Callable[[str, Operands, int], None]
 Prepare = Callable[[str, Tensor], Tensor]
 
 CACHED_BYTES = 2**30
-"""Unfolded activations kept for the next backward pass of a batch; beyond it they are unfolded again."""
+"""The most bytes of unfolded activations that are kept for a batch's next vector; others are unfolded again."""
 
 
 @dataclass
@@ -37,7 +36,7 @@ class _Use:
 
     name: str
     module: nn.Module
-    inputs: Tensor  # empty once the last vector has come by
+    inputs: Tensor  # empty after the last vector
     version: int
     activations: Tensor | None = None
 

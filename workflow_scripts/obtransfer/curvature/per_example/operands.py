@@ -15,9 +15,9 @@ class Operands(NamedTuple):
     """Gradient of example n and group c = `gradients[n, c]` [O, L] · `activations[n, c]`ᵀ [L, I], L
     positions.
 
-    The flattened [G, O, I] is the row-major order of the weight. Several uses of one layer in a forward are
-    more positions: their gradients add before anything is squared. Activations may be `Patches`, which are
-    unfolded by what computes with them.
+    The flattened [G, O, I] is the row-major order of the weight. Several uses of one layer in a forward pass count
+    as more positions: their gradients are added before anything is squared. Activations may be `Patches`, which
+    are unfolded by what computes with them.
     """
 
     gradients: Tensor  # [B, G, O, L]

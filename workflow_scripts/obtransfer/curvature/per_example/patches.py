@@ -1,4 +1,4 @@
-"""The inputs of a convolution as a matrix per example, unfolded when something computes with them."""
+"""The inputs of a convolution as one matrix per example, which is unfolded when something computes with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Geometry(NamedTuple):
 
     @classmethod
     def of(cls, module: nn.Conv2d) -> Geometry:
-        """Of a layer; padding 'same' puts an odd zero last."""
+        """The geometry of a layer. Padding 'same' puts an odd zero last."""
         (kh, kw), (sh, sw), (dh, dw) = module.kernel_size, module.stride, module.dilation
         if isinstance(module.padding, str):
             totals = (dh * (kh - 1), dw * (kw - 1)) if module.padding == "same" else (0, 0)
@@ -43,10 +43,10 @@ class Geometry(NamedTuple):
 class Patches(Tensor):
     """[B, G, I, L]: under the kernel at each of L output positions, I = C / G · kh · kw inputs of group c.
 
-    Holds the maps [B, C, H, W] only, which are I · G · L / (C · H · W) times smaller. Any torch function makes the whole
-    tensor, a slice of the examples excepted, which is lazy as well.
+    Holds only the maps [B, C, H, W], which are I · G · L / (C · H · W) times smaller. Any torch function makes the whole
+    tensor, except a slice of the examples, which is lazy as well.
 
-    Trap: it is made anew each time, and changes with the maps.
+    Trap: the whole tensor is made each time, and changes with the maps.
     """
 
     maps: Tensor
@@ -54,7 +54,7 @@ class Patches(Tensor):
 
     @staticmethod
     def __new__(cls, maps: Tensor, geometry: Geometry) -> Self:
-        """Of the right shape, without storage."""
+        """A tensor of the right shape, without storage."""
         (kh, kw), groups = geometry.kernel, geometry.groups
         size, channels, height, width = maps.shape
         out_h, out_w = geometry.output(height, width)
@@ -64,7 +64,7 @@ class Patches(Tensor):
         return made
 
     def __init__(self, maps: Tensor, geometry: Geometry) -> None:
-        """All is done by `__new__`."""
+        """Does nothing; see `__new__`."""
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]  # torch's stub knows no class method
@@ -76,7 +76,7 @@ class Patches(Tensor):
         return func(*tree_map(_unfolded, args), **tree_map(_unfolded, dict(kwargs or {})))
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        """Without unfolding."""
+        """The shape and the geometry; nothing is unfolded."""
         return f"Patches(shape={tuple(self.shape)}, dtype={self.dtype}, {self.geometry})"
 
     @property
@@ -95,10 +95,10 @@ class Patches(Tensor):
         return view.reshape(self.shape).contiguous()  # a view of maps would have other strides than promised
 
     def unfold_channels_last(self, examples: int) -> Iterator[Tensor]:
-        """For so many examples at a time [examples, 1, I, L] with I in another order: kernel, then channels.
+        """Parts [examples, 1, I, L] of a layer of one group, with I in another order: kernel, then channels.
 
-        Whole runs of channels are copied, several times faster than single numbers in the weight's order; the next
-        part overwrites the last. For one group.
+        Whole runs of channels are copied, several times faster than single numbers in the weight's order. Each part
+        overwrites the one before.
         """
         left, right, top, bottom = self.geometry.sides
         size, channels, height, width = self.maps.shape
@@ -123,9 +123,9 @@ class Patches(Tensor):
         )
 
     def windows(self) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-        """For every place in the kernel, row-major: rows and columns of the map that it meets, and of the output.
+        """For every place in the kernel, row-major: the rows and columns of the map that it meets, and of the output.
 
-        Only those inside the map: no zeros of the padding.
+        Zeros of the padding are left out.
         """
         left, _, top, _ = self.geometry.sides
         (kh, kw), (sh, sw), (dh, dw) = self.geometry.kernel, self.geometry.stride, self.geometry.dilation
