@@ -13,6 +13,7 @@ from obtransfer.dag import paths
 from obtransfer.dag.inputs import Inputs
 from obtransfer.dag.params import Params
 from obtransfer.errors import ObtransferError
+from obtransfer.registry import FIGURES
 from obtransfer.runtime.provenance import code_digest
 
 
@@ -45,7 +46,7 @@ params = Methods(Params(Inputs(CONFIG)))
 
 def made(template):
     """The path of what a rule makes."""
-    return f"{CONFIG.results}/{template}"
+    return paths.below(CONFIG.results, template)
 
 
 def log_of(rule, template):

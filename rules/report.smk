@@ -29,7 +29,7 @@ rule figures:
     conda:
         "../envs/steps.yaml"
     params:
-        code=code_digest("figures"),
+        code=code_digest("figures", *map(FIGURES.module, FIGURES)),
     script:
         "../workflow_scripts/figures.py"
 

@@ -74,6 +74,19 @@ def test_logs_are_named_like_what_is_made() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "results, expected",
+    [
+        ("results", "results/summary.csv"),
+        (".", "summary.csv"),
+        ("a/b/", "a/b/summary.csv"),
+        ("/c", "/c/summary.csv"),
+    ],
+)
+def test_results_may_lie_anywhere(results: str, expected: str) -> None:
+    assert paths.below(results, paths.SUMMARY) == expected
+
+
 def test_every_wildcard_of_every_template_is_constrained() -> None:
     templates = [value for name, value in vars(paths).items() if name.isupper() and isinstance(value, str)]
     used = {name for text in templates for _, name, _, _ in string.Formatter().parse(text) if name}

@@ -234,4 +234,4 @@ class Inputs:
         return self._below(template.format(**fields))
 
     def _below(self, path: object) -> str:
-        return f"{self.config.results}/{path}"
+        return paths.below(self.config.results, path)

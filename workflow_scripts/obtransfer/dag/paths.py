@@ -18,6 +18,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
+from pathlib import PurePath
 from typing import Any, Self
 
 from obtransfer.registry import STRUCTURES
@@ -84,6 +86,17 @@ WILDCARDS = {
 def decimal(sparsity: float | str) -> str:
     """The one way a sparsity is written in a path: 0.70 and 0.7 are both ``0.7``."""
     return format(Decimal(str(sparsity)).normalize(), "f")
+
+
+def below(results: str, path: object) -> str:
+    """A path in the folder of results, which may be the working folder itself."""
+    return f"{_folder(results)}{path}"
+
+
+@cache
+def _folder(results: str) -> str:
+    folder = PurePath(results).as_posix()
+    return "" if folder == "." else f"{folder}/"
 
 
 def log(rule: str, template: str) -> str:
