@@ -68,7 +68,7 @@ def test_float32_features_are_fitted_in_float64_and_not_changed():
 def test_logits_by_hand():
     head = RidgeHead(np.array([[1.0, 2.0], [0.0, -1.0]]), np.array([0.5, 0.0]))
     np.testing.assert_array_equal(head.logits(np.array([[1, 1]], dtype=np.float32)), [[3.5, -1.0]])
-    with pytest.raises(ObtransferError, match=r"features \[N, 2\], got \[1, 3\]"):
+    with pytest.raises(ObtransferError, match=r"features \[N, 2\]; got \[1, 3\]"):
         head.logits(np.zeros((1, 3)))
 
 
@@ -84,10 +84,10 @@ def test_noise_is_learnt_by_heart_but_not_predicted():
 @pytest.mark.parametrize(
     ("features", "labels", "num_classes", "alpha", "message"),
     [
-        (np.ones((3, 2)), np.array([0, 2, 2]), 4, 1.0, "none of class 1, 3"),
-        (np.ones((3, 2)), np.array([0, 1, 2]), 2, 1.0, r"0 … 1, got 0 … 2"),
-        (np.ones((3, 2)), np.array([0, 1, -1]), 2, 1.0, r"0 … 1, got -1 … 1"),
-        (np.array([[1, np.nan], [np.inf, 1]]), np.array([0, 1]), 2, 1.0, "2 of 4 NaN or infinite"),
+        (np.ones((3, 2)), np.array([0, 2, 2]), 4, 1.0, "got none of class 1, 3"),
+        (np.ones((3, 2)), np.array([0, 1, 2]), 2, 1.0, r"0 … 1; got 0 … 2"),
+        (np.ones((3, 2)), np.array([0, 1, -1]), 2, 1.0, r"0 … 1; got -1 … 1"),
+        (np.array([[1, np.nan], [np.inf, 1]]), np.array([0, 1]), 2, 1.0, "got 2 of 4 NaN or infinite"),
         (np.ones((0, 2)), np.zeros(0, dtype=np.int64), 2, 1.0, "got none"),
         (np.ones((3, 2)), np.array([0, 1]), 2, 1.0, r"\[3, 2\] and \[2\]"),
         (np.ones(3), np.array([0, 1, 1]), 2, 1.0, r"got \[3\]"),

@@ -43,8 +43,8 @@ class RidgeHead:
         """
         if features.ndim != 2 or features.shape[1] != self.weight.shape[1]:
             raise ObtransferError(
-                f"The head needs features [N, {self.weight.shape[1]}], got {list(features.shape)}; "
-                "use the head that was fitted for this backbone."
+                f"the head needs features [N, {self.weight.shape[1]}]; got {list(features.shape)}; "
+                "use the head that was fitted for this backbone"
             )
         logits: Float64Array = features.astype(np.float64) @ self.weight.T + self.bias
         return logits
@@ -61,9 +61,9 @@ def fit_ridge(
     Solves (X̃ᵀ C X̃ + α I) Ξ = X̃ᵀ C Y with X̃ = [X, 1], Y one-hot in {0, 1}, C = diag(c_{y_n}) and the
     balanced class weights c_k = N / (K N_k); in float64, by Cholesky.
 
-    The trap: α multiplies the identity of *all* D + 1 columns, so the bias is regularised too (scikit-learn
-    leaves the intercept out, and its ``RidgeClassifier`` regresses ±1). Never score the head on the rows it was
-    fitted on: with D > N it reaches 100 % on noise.
+    The trap: α multiplies the identity of *all* D + 1 columns, so the bias is regularised too. (scikit-learn does not
+    regularise the intercept, and its ``RidgeClassifier`` regresses ±1.) A score on the fitted rows means nothing: with
+    D > N it is 100 % on noise.
 
     Source: Iurada et al. 2025 (arXiv 2509.24066), the head ξ_t, b_t; the class weights are scikit-learn's "balanced".
 
@@ -73,7 +73,7 @@ def fit_ridge(
         features: [N, D] floating, finite; not mutated.
         labels: [N] integers in 0 … K - 1, each class at least once.
         num_classes: K.
-        alpha: α > 0, the ridge penalty (absolute, since Σ c = N it does not grow with N).
+        alpha: α > 0, the ridge penalty (absolute).
 
     Returns:
         The head, weight [K, D] and bias [K], float64.
@@ -95,18 +95,18 @@ def fit_ridge(
 
 
 def _solve_positive_definite(matrix: Float64Array, right: Float64Array, alpha: float) -> Float64Array:
-    """Solve ``matrix @ x = right`` by Cholesky; an indefinite matrix is an error, never a silent answer.
+    """Solve ``matrix @ x = right`` by Cholesky; a matrix that is not positive definite is an error.
 
-    numpy has no triangular solver; its general one on the factor is right, small beside the Gram matrix, and saves
-    the 0.8 s that importing scipy.linalg costs every short step.
+    numpy has no triangular solver. Its general one costs little beside the Gram matrix, and importing scipy.linalg would
+    cost every short step 0.8 s.
     """
     try:
         factor = np.linalg.cholesky(matrix)
         solution: Float64Array = np.linalg.solve(factor.T, np.linalg.solve(factor, right))
     except np.linalg.LinAlgError as error:
         raise ObtransferError(
-            f"The ridge system with alpha {alpha:g} is not positive definite in float64 (largest diagonal entry "
-            f"{matrix.diagonal().max():.3g}): the features are too large for this penalty; raise alpha."
+            f"a ridge system must be positive definite in float64; got alpha {alpha:g} with a largest diagonal entry of "
+            f"{matrix.diagonal().max():.3g}: the features are too large for this penalty; raise alpha"
         ) from error
     return solution
 
@@ -114,32 +114,32 @@ def _solve_positive_definite(matrix: Float64Array, right: Float64Array, alpha: f
 def _check(
     features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], num_classes: int, alpha: float
 ) -> None:
-    """Refuse what the formula is not defined for."""
+    """Refuse arguments outside the formula's domain."""
     if features.ndim != 2 or labels.ndim != 1 or len(features) != len(labels):
         raise ObtransferError(
-            "A ridge head needs features [N, D] and labels [N], "
-            f"got {list(features.shape)} and {list(labels.shape)}."
+            "a ridge head needs features [N, D] and labels [N]; "
+            f"got {list(features.shape)} and {list(labels.shape)}"
         )
     if len(labels) == 0:
-        raise ObtransferError("A ridge head needs at least one example of every class, got none at all.")
+        raise ObtransferError("a ridge head needs at least one example of every class; got none at all")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ObtransferError(f"A ridge head needs integer labels, got {labels.dtype}.")
+        raise ObtransferError(f"a ridge head needs integer labels; got {labels.dtype}")
     if not (np.isfinite(alpha) and alpha > 0):
-        raise ObtransferError(f"The ridge penalty alpha must be a finite number > 0, got {alpha}.")
+        raise ObtransferError(f"the ridge penalty alpha must be a finite number > 0; got {alpha}")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ObtransferError(
-            f"Labels must lie in 0 … {num_classes - 1}, got {labels.min()} … {labels.max()}; "
-            "check num_classes against the task's list of classes."
+            f"labels must lie in 0 … {num_classes - 1}; got {labels.min()} … {labels.max()}; "
+            "check num_classes against the task's list of classes"
         )
     missing = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
     if len(missing):
         raise ObtransferError(
-            f"A ridge head needs examples of every class; none of class {', '.join(map(str, missing))} "
-            f"(of {num_classes}) among {len(labels)} examples; enlarge the train split."
+            f"a ridge head needs examples of every class; got none of class {', '.join(map(str, missing))} "
+            f"(of {num_classes}) among {len(labels)} examples; enlarge the train split"
         )
     bad = int(np.count_nonzero(~np.isfinite(features)))
     if bad:
         raise ObtransferError(
-            f"A ridge head needs finite features, got {bad} of {features.size} NaN or infinite; "
-            "check the backbone's weights."
+            f"a ridge head needs finite features; got {bad} of {features.size} NaN or infinite; "
+            "check the backbone's weights"
         )

@@ -1,4 +1,4 @@
-"""Do these features look like those of trained weights? Wrong weights load without a word and make plausible tables."""
+"""Whether features look like those of trained weights. Wrong weights load without an error and make plausible tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def feature_statistics(features: npt.NDArray[np.floating]) -> dict[str, float]:
         features: [N, D], N ≥ 1.
 
     Returns:
-        ``mean``, ``std``; ``spread``: the standard deviation over images, averaged over the D features, divided by `std`
-        around zero (√ of the mean square), so that its unit does not matter: 0 where all images look the same.
+        ``mean``, ``std``, and ``spread``: the standard deviation over images, averaged over the D features, divided by
+        the root mean square of all numbers. It has no unit and is 0 if all images have the same features.
     """
     wide = features.astype(np.float64)
     size = float(np.sqrt(np.mean(wide**2)))
@@ -29,7 +29,9 @@ def feature_statistics(features: npt.NDArray[np.floating]) -> dict[str, float]:
 
 
 def least_accuracy(num_classes: int, num_images: int) -> float:
-    """What a head of trained features should surpass: a tenth of the way from chance to 1, and three standard errors.
+    """The accuracy that a head on trained features exceeds.
+
+    It lies a tenth of the way from chance to 1, or three standard errors above chance if that is more.
 
     Args:
         num_classes: K; chance is 1 / K.
@@ -43,13 +45,13 @@ def least_accuracy(num_classes: int, num_images: int) -> float:
 def doubts(
     accuracy: float, num_classes: int, num_images: int, statistics: dict[str, float] | None = None
 ) -> list[str]:
-    """Reasons to think that the weights are not those they should be; none is the usual case.
+    """Reasons to doubt that these are the right weights; usually none.
 
     Args:
         accuracy: of a ridge head on images that it was not fitted on, in [0, 1].
         num_classes: K.
         num_images: on which the accuracy is measured.
-        statistics: of `feature_statistics`, where at hand.
+        statistics: of `feature_statistics`, if known.
     """
     found = []
     least = least_accuracy(num_classes, num_images)
@@ -64,7 +66,7 @@ def doubts(
 
 
 def banner(what: str, reasons: Sequence[str]) -> str:
-    """A warning that can't be missed."""
+    """A warning with a frame around it."""
     lines = [f"WARNING: {what}:", *(f"  - {reason}" for reason in reasons)]
     lines += [
         "Is this the right file of weights, of the right architecture, and the right transform of the images?"
