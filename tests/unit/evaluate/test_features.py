@@ -103,6 +103,6 @@ def test_images_that_do_not_fit_go_in_smaller_batches(net, pixels, norm, capsys)
     found = extract_features(narrow, pixels, batch_size=100, progress=lambda *done: told.append(done), **norm)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert told[0] == (6, 25) and told[-1] == (25, 25)
-    assert "25 images at once do not fit the memory, going on with 12" in capsys.readouterr().err
+    assert "25 images at once do not fit in memory, going on with 12" in capsys.readouterr().err
     with pytest.raises(ObtransferError, match="not even one image"):
         extract_features(Narrow(net, 0), pixels, batch_size=100, **norm)

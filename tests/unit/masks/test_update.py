@@ -176,7 +176,7 @@ def test_singular_survivors_are_refused_by_name(size):
     blocks = np.stack([np.eye(size), np.ones((size, size))])
     keep = np.ones(2 * size, dtype=bool)
     keep[[0, size]] = False
-    message = rf"in layer block 1 of 2 \(size {size}\) they have a pivot of 0 with .* λ = 0;"
+    message = rf"got a pivot of 0 in layer block 1 of 2 \(size {size}\) with .* λ = 0;"
     with pytest.raises(ObtransferError, match=message):
         joint_update({"layer": np.ones(2 * size)}, {"layer": keep}, {"layer": blocks}, {"layer": 0.0})
 

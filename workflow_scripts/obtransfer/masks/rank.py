@@ -1,4 +1,7 @@
-"""The score of a given rank among many, exactly, in linear time and little memory."""
+"""The score of a given rank among many, exactly, in linear time and little memory.
+
+By hand because `torch.kthvalue` takes 2 to 5 times as long and 12 to 15 times the memory (``benchmarks/selection.py``).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 CHUNK = 2**17
-"""Scores that are looked at together: 1 MiB, which stays in the cache."""
+"""Scores read at a time: 1 MiB of them, which stays in the cache."""
 GATHERED = 8
-"""At most one score in so many is copied."""
+"""At most one score in this many is copied."""
 SMALL = 2**15
-"""So few are copied in any case: a histogram would not be faster."""
+"""This many scores are copied without a histogram, which would not be faster."""
 SAMPLE = 2**12
-"""Scores that are looked at to tell whether many are equal."""
+"""The size of the sample that shows whether many scores are equal."""
 _BINS = 2**16
 """A digit is 16 bits of a number."""
 
@@ -22,12 +25,12 @@ _BINS = 2**16
 def nth_lowest(layers: Sequence[np.ndarray], kind: np.dtype, rank: int) -> tuple[np.floating, int]:
     """The score of this rank, and how many scores are lower.
 
-    A radix histogram over the bits of the floating-point numbers, whose order as integers is that of the
-    numbers, reversed below zero: first the leading 16 bits of all, then the next 16 of those in the bin where
-    the rank lies, until so few are left that they are copied and partitioned. Where a sample shows many equal
-    scores at the rank, these are counted straight away. -0.0 equals 0.0.
-    Cost: two reads of the scores; two more for each further digit, of which there are at most three, where
-    more than an eighth of the scores agree in all digits so far. Memory: an eighth of the scores at most.
+    A radix histogram over the bits of the floating-point numbers. Read as integers, the bits have the order of the
+    numbers, reversed below zero. The leading 16 bits of all scores are counted first, then the next 16 bits of those
+    in the bin of the rank, until few scores are left; these are copied and partitioned. If a sample shows many equal
+    scores at the rank, they are counted at once. -0.0 equals 0.0.
+    Cost: two reads of the scores, and two more for each further digit (three at most), which is needed only if more
+    than an eighth of the scores agree in all digits so far. Memory: an eighth of the scores at most.
 
     Args:
         layers: arrays of any shapes, not all empty, without NaN; not changed.
@@ -72,7 +75,7 @@ def chunks(layers: Sequence[np.ndarray], kind: np.dtype) -> Iterator[tuple[tuple
 
 
 def _tied(sample: np.ndarray, share: float) -> np.floating | None:
-    """The number at this share of the sample's order, if it is there more than once."""
+    """The number at this fraction of the sample's order, if it occurs more than once."""
     if not sample.size:
         return None
     value = np.sort(sample)[min(int(share * sample.size), sample.size - 1)]
@@ -108,7 +111,7 @@ def _gather(layers: Sequence[np.ndarray], kind: np.dtype, prefix: Sequence[int],
 
 
 def _matches(chunk: np.ndarray, prefix: Sequence[int]) -> np.ndarray:
-    """[n] bool: whose leading digits are these."""
+    """[n] bool: which numbers have these leading digits."""
     matches = np.ones(chunk.size, dtype=bool)
     for level, digit in enumerate(prefix):
         matches &= _digit(chunk, level) == digit

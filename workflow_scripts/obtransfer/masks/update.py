@@ -1,4 +1,4 @@
-"""The OBS update: what the surviving weights do to make up for the removed ones."""
+"""The OBS update: surviving weights compensate for the removed ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def joint_update(
     blocks: Mapping[str, np.ndarray],
     absolute_damping: Mapping[str, float],
 ) -> dict[str, np.ndarray]:
-    """Remove all masked weights of every block at once, and move the survivors to where the loss is least.
+    """Remove all masked weights of every block together, and move the survivors to the minimum of the loss.
 
-    δ = −H⁻¹ E (Eᵀ H⁻¹ E)⁻¹ w_R minimises ½ δᵀ H δ over all δ with δ_R = −w_R, for H = H_B + λ I and the
-    columns of E picking the removed weights R of the block. Computed in its equal form on the survivors S,
-    δ_S = H_SS⁻¹ H_SR w_R: one Cholesky factorisation of the size that is left, instead of an inverse of the
-    block and another of R. The trap: single-weight updates must not be added up, since they ignore pairs that
-    are removed together, and the sum can be worse than no update.
+    δ = −H⁻¹ E (Eᵀ H⁻¹ E)⁻¹ w_R minimises ½ δᵀ H δ over all δ with δ_R = −w_R, for H = H_B + λ I and E whose columns
+    pick the removed weights R of the block. It is computed in its equal form on the survivors S,
+    δ_S = H_SS⁻¹ H_SR w_R, which takes one Cholesky factorisation of size |S| instead of the inverses of the block
+    and of R. The trap: the sum of single-weight updates ignores that weights are removed together, and can be worse
+    than no update.
 
     Source: Hassibi, Stork (1992) for one weight; Kurtic et al., *The optimal BERT surgeon* (2022), several.
     Cost: |S|³ / 3 multiplications per block that has lost weights; memory: the result, and a chunk of blocks.
@@ -34,11 +34,11 @@ def joint_update(
         absolute_damping: name to λ >= 0, that of the scores.
 
     Returns:
-        name to array of the weights' shape and type; removed weights are exactly 0. In blocks that have lost
-        nothing the weights are bit for bit as they were.
+        name to array of the weights' shape and type; removed weights are exactly 0. Blocks without removed weights
+        keep their bits.
 
     Raises:
-        ObtransferError: layers that don't match, or survivors whose block is not positive definite (names
+        ObtransferError: layers that do not match, or survivors whose block is not positive definite (names
             layer, block, smallest pivot and λ).
     """
     _check(weights, mask, blocks, absolute_damping)
@@ -88,7 +88,7 @@ def _steps_together(chunk: np.ndarray, weights: np.ndarray, keep: np.ndarray) ->
 def _steps_one_by_one(
     chunk: np.ndarray, weights: np.ndarray, keep: np.ndarray, where: str, start: int, damping: float
 ) -> np.ndarray:
-    """The same, with factorisations of the size that is left; an error where there is none."""
+    """The same block by block, with factorisations of the survivors' size; an error where one does not exist."""
     from scipy.linalg.lapack import dpotrf, dpotrs
 
     steps, negligible = np.zeros_like(weights), rounding(chunk)
@@ -101,9 +101,9 @@ def _steps_one_by_one(
         pivot = factor[failed - 1, failed - 1] if failed else np.square(factor.diagonal()).min()
         if failed or pivot <= negligible[index]:
             raise ObtransferError(
-                "the update needs survivors with a positive definite curvature, but in "
-                f"{where.format(start + index)} they have a pivot of {pivot:.3g} with the damping "
-                f"λ = {damping:.3g}; make scores and update with a larger damping"
+                "the update needs survivors with a positive definite curvature; got a pivot of "
+                f"{pivot:.3g} in {where.format(start + index)} with the damping λ = {damping:.3g}; "
+                "use a larger damping for scores and update"
             )
         steps[index, kept] = dpotrs(factor, force, lower=0)[0]
     return steps
@@ -133,6 +133,5 @@ def _check(
             problems.append(f"{name}: λ = {absolute_damping[name]}")
     if problems:
         raise ObtransferError(
-            "the update needs the mask, the blocks and the λ >= 0 of the very weights it changes, but: "
-            f"{'; '.join(problems)}"
+            f"the update needs mask, blocks and λ >= 0 of the same weights; got {'; '.join(problems)}"
         )

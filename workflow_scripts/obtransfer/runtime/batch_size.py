@@ -1,4 +1,4 @@
-"""How many images go through a model at once, where the memory does not hold as many as were asked for."""
+"""How many images go through a model at once, if those that were asked for do not fit in memory."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 from obtransfer.errors import ObtransferError
 
 NOTES = "OBTRANSFER_BATCH_SIZES"
-"""Environment variable: the JSON file in which sizes that fit are noted for the next run; without it none are."""
+"""Environment variable: the JSON file in which sizes that fit are noted for the next run; unset, none are noted."""
 
 
 class BatchSize:
-    """A number of images that is halved when they do not fit; what follows, and the next run, uses the smaller one.
+    """A number of images that is halved when they do not fit. Later batches, and the next run, use the smaller one.
 
-    Only a GPU can be asked again after it has run out of memory; on the CPU the process ends.
+    This works on GPUs only: a process that runs out of the CPU's memory is killed.
 
     Attributes:
         value: images at once.
     """
 
     def __init__(self, asked: int, what: str) -> None:
-        """`asked`: images at once, if they fit; `what` is computed, for messages and notes."""
+        """`asked`: images at once, if they fit; `what`: what is computed, for messages and notes."""
         self.what = what
         self.key = f"{what}, {asked} asked, {_device()}"
         self.value = min(asked, _notes().get(self.key, asked))
@@ -36,7 +36,7 @@ class BatchSize:
         """
         if tried <= 1:
             raise ObtransferError(
-                f"{self.what}: not even one image fits the device's memory; use a device with more, or smaller images"
+                f"{self.what}: not even one image fits in the device's memory; use a device with more, or smaller images"
             )
         self.value = tried // 2
         import torch
@@ -45,7 +45,7 @@ class BatchSize:
             torch.cuda.empty_cache()
         _note(self.key, self.value)
         print(
-            f"{self.what}: {tried} images at once do not fit the memory, going on with {self.value}. The result is the "
+            f"{self.what}: {tried} images at once do not fit in memory, going on with {self.value}. The result is the "
             f"same; a batch_size of {self.value} saves the attempt",
             file=sys.stderr,
             flush=True,
@@ -67,7 +67,7 @@ def _notes() -> dict[str, int]:
 
 
 def _note(key: str, value: int) -> None:
-    """Another process that notes something at the same time may win: then the size is found again."""
+    """If two processes note something at the same time, one note is lost, and that size is found again."""
     if NOTES in os.environ:
         from obtransfer.artifacts import atomic_path
 
