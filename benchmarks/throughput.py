@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
 from common import DEVICE, NUM_CLASSES, SETTINGS, Problem, clock, markdown
 from obtransfer.artifacts import write_tensors
-from obtransfer.config.settings import FinetuneSettings
 from obtransfer.data.pixels import to_batch
 from obtransfer.evaluate.features import extract_features
 from obtransfer.finetune.loop import finetune
@@ -39,6 +38,7 @@ from obtransfer.masks.mask import Mask
 from obtransfer.models.load import Backbone
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
+from obtransfer.settings import FinetuneSettings
 
 PREPROCESSING = Preprocessing(32, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 BATCHES, EPOCHS = 4, 4

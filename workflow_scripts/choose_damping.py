@@ -24,7 +24,6 @@ def choose_damping(
     """Write `choice`: accuracies of every candidate on the source's validation images, and the best in its card."""
     from obtransfer.artifacts import map_tensors, read_tensors, write_table
     from obtransfer.assemble import load_pruned
-    from obtransfer.config.settings import DampingChoice
     from obtransfer.data.pixels import select
     from obtransfer.evaluate.accuracy import score_logits
     from obtransfer.evaluate.features import extract_features
@@ -33,6 +32,7 @@ def choose_damping(
     from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
     from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
+    from obtransfer.settings import DampingChoice
 
     backbone = load_pruned(weights, None, None, device=device())
     tensors = map_tensors(weights, kind="backbone").tensors

@@ -10,9 +10,9 @@ def download_dataset(images: Path, *, dataset: str, entry: dict[str, Any]) -> No
     """Write `images`, a "dataset" table: how many training and test images every class has."""
     import numpy as np
     from obtransfer.artifacts import write_table
-    from obtransfer.config.settings import DatasetEntry
     from obtransfer.data.on_disk import root_of
     from obtransfer.registry import DATASETS
+    from obtransfer.settings import DatasetEntry
 
     reader, root = DATASETS[entry["kind"]], root_of(DatasetEntry(**entry))
     reader.fetch(root)

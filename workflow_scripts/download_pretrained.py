@@ -16,8 +16,9 @@ def download_pretrained(
     from importlib import import_module
 
     from obtransfer.models.checkpoint import read_checkpoint
+    from obtransfer.models.known import PublishedWeights
     from obtransfer.models.save import save_backbone
-    from obtransfer.registry import FORMATS, PublishedWeights
+    from obtransfer.registry import FORMATS
 
     # By name, so that these are not part of the step's digest: how bytes come here changes none of them.
     download, lock = map(import_module, ("obtransfer.models.download", "obtransfer.models.weights_lock"))

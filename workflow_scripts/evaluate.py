@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from obtransfer.runtime.step import run_step
 
 if TYPE_CHECKING:
-    from obtransfer.config.settings import Precision
+    from obtransfer.settings import Precision
 
 
 def evaluate(

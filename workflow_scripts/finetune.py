@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from obtransfer.runtime.step import run_step
 
 if TYPE_CHECKING:
-    from obtransfer.config.settings import Precision
+    from obtransfer.settings import Precision
 
 
 def finetune(
@@ -25,7 +25,6 @@ def finetune(
     """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a stopped or killed run go on."""
     from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
     from obtransfer.assemble import load_pruned, read_mask
-    from obtransfer.config.settings import FinetuneSettings
     from obtransfer.data.pixels import select
     from obtransfer.finetune.loop import finetune as train
     from obtransfer.finetune.run import TrainingRun
@@ -33,6 +32,7 @@ def finetune(
     from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.stop import told_to_stop
+    from obtransfer.settings import FinetuneSettings
 
     should_stop = told_to_stop()  # before the images are read: SIGUSR2 would be lost until then
     backbone = load_pruned(weights, mask, recalibration, device=device())

@@ -1,6 +1,7 @@
 """The one exception that a user is meant to read."""
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Iterable
 
 MOST_LISTED = 4
 
@@ -17,3 +18,9 @@ def listed(problems: Collection[str], separator: str = ", ") -> str:
     shown = list(problems)[:MOST_LISTED]
     more = f" and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
     return separator.join(shown) + more
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """``did you mean 'x'? `` for the nearest known word; empty if none is near."""
+    near = difflib.get_close_matches(str(word)[:200].lower(), list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

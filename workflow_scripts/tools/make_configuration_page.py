@@ -13,14 +13,14 @@ sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from obtransfer.config.describe import inside, keys_of, meaning, members, needed, split
 from obtransfer.config.labels import keys_of_curvature, keys_of_label, required
-from obtransfer.config.settings import Configuration
 from obtransfer.registry import CRITERIA
+from obtransfer.settings import Configuration
 
 PAGE = ROOT / "docs" / "configuration.md"
 INTRODUCTION = """\
 # Every setting
 
-This page is made from `workflow_scripts/obtransfer/config/settings.py` and from the files of criteria, estimators and structures
+This page is made from `workflow_scripts/obtransfer/settings.py` and from the files of criteria, estimators and structures
 by `python workflow_scripts/tools/make_configuration_page.py`. `config.yaml` is the default grid. Other files and `--config` are
 merged on top of it. Everything is checked before a job starts, and all errors are reported together.
 

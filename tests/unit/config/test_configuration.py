@@ -13,8 +13,8 @@ import pytest
 import yaml
 from obtransfer.config import load
 from obtransfer.config.describe import keys_of, members, split
-from obtransfer.config.settings import Configuration, CurvatureSettings, FinetuneSettings, Label
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import Configuration, CurvatureSettings, FinetuneSettings, Label
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = """
@@ -359,7 +359,7 @@ def test_nothing_heavy_is_imported():
     read = "from obtransfer.config import load; load(yaml.safe_load(sys.stdin))"
     for code, heavy in (
         (read, {"torch", "pandas", "scipy", "sklearn", "timm", "torchvision", "matplotlib"}),
-        ("import obtransfer.config.settings", {"torch", "numpy", "pydantic", "yaml"}),
+        ("import obtransfer.settings", {"torch", "numpy", "pydantic", "yaml"}),
     ):
         done = subprocess.run(
             [

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from annotated_types import Ge, Lt, doc
 from obtransfer.config import labels, load
-from obtransfer.config.settings import Label
 from obtransfer.criteria.base import Arrays, Criterion, Scores
 from obtransfer.errors import ObtransferError
 from obtransfer.registry import CRITERIA, ESTIMATORS
+from obtransfer.settings import Label
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from obtransfer.config import load
-from obtransfer.config.settings import Configuration
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import Configuration
 from snakemake.cli import parse_config
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config

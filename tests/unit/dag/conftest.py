@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from obtransfer.config import load
-from obtransfer.config.settings import Configuration
 from obtransfer.dag.inputs import Inputs
+from obtransfer.settings import Configuration
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

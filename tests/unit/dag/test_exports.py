@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from obtransfer.config.settings import Configuration
 from obtransfer.dag.grid import exports
+from obtransfer.settings import Configuration
 
 OBS = "obs/upper/seed_0/global/sparsity_0.9"
 GRID = {"backbones": ["miniresnet.supervised", "minivit.dino"], "sparsities": [0.5, 0.9]}

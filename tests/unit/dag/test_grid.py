@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from obtransfer.config.settings import Configuration
 from obtransfer.dag.grid import Point, chosen_damping, estimator, model, points, scored_label, scoring
+from obtransfer.settings import Configuration
 
 GRID = {
     "backbones": ["miniresnet.supervised", "minivit.dino"],

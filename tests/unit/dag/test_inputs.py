@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from obtransfer.config.settings import Configuration
 from obtransfer.dag.inputs import Inputs
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import Configuration
 
 B = "miniresnet.supervised"
 Complete = Callable[..., Configuration]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from obtransfer.config.settings import Configuration
 from obtransfer.dag.inputs import Inputs
 from obtransfer.dag.params import Params
+from obtransfer.settings import Configuration
 
 B = "miniresnet.supervised"
 Complete = Callable[..., Configuration]

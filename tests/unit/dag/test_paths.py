@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from obtransfer.config.settings import Configuration
 from obtransfer.dag import grid, paths
 from obtransfer.dag.paths import BatchNorm, Export, Form, Model, Scoring, State, Statistic, Tuning, decimal
+from obtransfer.settings import Configuration
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 SEEDS = st.integers(0, 99)

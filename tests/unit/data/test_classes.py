@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from obtransfer.config.settings import Draw
 from obtransfer.config.tasks import CLASSES_DRAWN
 from obtransfer.data.classes import DRAWN, choose_classes
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import Draw
 
 NAMES = ("ant", "bee", "cow", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
 

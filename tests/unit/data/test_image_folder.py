@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from obtransfer.config.settings import DatasetEntry
 from obtransfer.data import on_disk
 from obtransfer.data.decode import Decoding
 from obtransfer.data.image_folder import DATASET
 from obtransfer.data.splits import SPLITS
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import DatasetEntry
 from pictures import fill_folder, save
 
 COUNTS: dict[str, Any] = {"train": 3, "calibration": 2, "validation": 1, "test": 2}

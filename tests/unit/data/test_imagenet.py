@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from obtransfer.config.settings import DatasetEntry
 from obtransfer.data import on_disk
 from obtransfer.data.decode import Decoding
 from obtransfer.data.imagenet import DATASET, wordnet_ids
 from obtransfer.data.splits import SPLITS
 from obtransfer.data.view import apply_view, parse_view
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import DatasetEntry
 from pictures import fill_folder
 from PIL import Image
 

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from download_dataset import download_dataset
 from obtransfer.artifacts import read_table
-from obtransfer.config.settings import DatasetEntry
 from obtransfer.data import on_disk
 from obtransfer.data.decode import Decoding
 from obtransfer.data.splits import SPLITS
 from obtransfer.data.view import apply_view, parse_view
 from obtransfer.errors import ObtransferError
 from obtransfer.registry import DATASETS
+from obtransfer.settings import DatasetEntry
 from pictures import photograph
 from PIL import Image
 

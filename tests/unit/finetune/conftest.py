@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from obtransfer.config.settings import FinetuneSettings
 from obtransfer.finetune.run import TrainingRun
 from obtransfer.heads.ridge import RidgeHead
 from obtransfer.masks.mask import Mask
 from obtransfer.models.load import Backbone
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.prunable import prunable_parameters
+from obtransfer.settings import FinetuneSettings
 from torch import nn
 
 torch.set_num_threads(1)  # so small a network is ten times slower with threads that fight for busy cores

@@ -11,12 +11,12 @@ import pytest
 import torch
 from download_pretrained import download_pretrained
 from obtransfer.artifacts import read_tensors
-from obtransfer.config.settings import BackboneEntry
 from obtransfer.errors import ObtransferError
 from obtransfer.models.formats import mocov2
 from obtransfer.models.load import load_backbone
 from obtransfer.models.published import published_weights
 from obtransfer.models.weights_lock import locked
+from obtransfer.settings import BackboneEntry
 from torch import Tensor
 
 Official = Callable[[str, Mapping[str, Tensor]], dict[str, Any]]

@@ -13,8 +13,9 @@ from obtransfer.models.build import build, classifier, num_features
 from obtransfer.models.checkpoint import read_checkpoint
 from obtransfer.models.formats import dino, local, mocov2, mocov3, timm_hub
 from obtransfer.models.formats import torchvision as torchvision_format
+from obtransfer.models.known import BACKBONES
 from obtransfer.models.load import load_strictly
-from obtransfer.registry import BACKBONES, FORMATS
+from obtransfer.registry import FORMATS
 from torch import Tensor, nn
 
 Official = Callable[[str, Mapping[str, Tensor]], dict[str, Any]]

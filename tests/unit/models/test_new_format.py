@@ -8,11 +8,11 @@ import pytest
 import torch
 import yaml
 from download_pretrained import download_pretrained
-from obtransfer.config.settings import BackboneEntry
 from obtransfer.models import formats
 from obtransfer.models.load import load_backbone
 from obtransfer.models.published import published_weights
 from obtransfer.registry import FORMATS
+from obtransfer.settings import BackboneEntry
 
 PAGE = (Path(__file__).parents[3] / "docs" / "extending.md").read_text("utf-8")
 SECTION = PAGE[PAGE.index("## A source of weights") : PAGE.index("## A figure")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from obtransfer.config.settings import BackboneEntry
+from obtransfer.models.known import ARCHITECTURES, BACKBONES
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.models.published import (
     TABLE_PATH,
@@ -18,7 +18,8 @@ from obtransfer.models.published import (
     usual_preprocessing,
     view,
 )
-from obtransfer.registry import ARCHITECTURES, BACKBONES, FORMATS
+from obtransfer.registry import FORMATS
+from obtransfer.settings import BackboneEntry
 
 ROOT = Path(__file__).resolve().parents[3]
 

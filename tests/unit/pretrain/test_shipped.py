@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from obtransfer.models.known import BACKBONES
 from obtransfer.pretrain.loop import PREPROCESSING
 from obtransfer.pretrain.recipes import RECIPES
-from obtransfer.registry import BACKBONES
 
 FOLDER = Path(__file__).parents[3] / "resources" / "pretrained"
 LEAST_ACCURACY = {"supervised": 0.95, "mocov2": 0.75, "dino": 0.75}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from obtransfer.config.settings import DampingChoice
 from obtransfer.criteria.base import Scores
 from obtransfer.evaluate.accuracy import Score
 from obtransfer.masks.allocation import global_
 from obtransfer.pruning.damping_choice import best_damping, try_dampings
+from obtransfer.settings import DampingChoice
 from torch import nn
 
 

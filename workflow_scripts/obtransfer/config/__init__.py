@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from obtransfer.config.settings import Configuration
+    from obtransfer.settings import Configuration
 
 
 def load(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Configuration:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from obtransfer.config import check_backbones, check_export, check_grid, check_labels, check_tasks
 from obtransfer.config.describe import Path, shown
 from obtransfer.config.entry import Problems
-from obtransfer.config.settings import Configuration
+from obtransfer.settings import Configuration
 
 _LONGEST_RESULTS, _LONGEST_PART = 1000, 255
 

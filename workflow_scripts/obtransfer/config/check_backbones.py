@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from obtransfer.config.describe import Path, did_you_mean, unknown
-from obtransfer.config.settings import BackboneEntry, Configuration
-from obtransfer.errors import ObtransferError
+from obtransfer.config.describe import Path, unknown
+from obtransfer.errors import ObtransferError, did_you_mean
 from obtransfer.models import published
-from obtransfer.registry import ARCHITECTURES, BACKBONES, FORMATS
+from obtransfer.models.known import ARCHITECTURES, BACKBONES
+from obtransfer.registry import FORMATS
+from obtransfer.settings import BackboneEntry, Configuration
 
 Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from obtransfer.config.check_labels import DENSE
 from obtransfer.config.describe import Path, listed
-from obtransfer.config.settings import Configuration
+from obtransfer.settings import Configuration
 
 _AXES = ("backbones", "sources", "criteria", "allocations", "sparsities", "batchnorm", "seeds")
 

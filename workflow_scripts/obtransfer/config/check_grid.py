@@ -8,9 +8,9 @@ from typing import Any
 
 from obtransfer.config import check_backbones
 from obtransfer.config.describe import Path, listed, unknown
-from obtransfer.config.settings import Configuration
 from obtransfer.config.tasks import known_tasks
 from obtransfer.registry import ALLOCATIONS, CRITERIA
+from obtransfer.settings import Configuration
 
 Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]

@@ -7,8 +7,8 @@ from typing import Any
 
 from obtransfer.config.describe import Path, listed, unknown
 from obtransfer.config.labels import CHOSEN, required
-from obtransfer.config.settings import Configuration
 from obtransfer.registry import CRITERIA
+from obtransfer.settings import Configuration
 
 Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from obtransfer.config.describe import Path, listed, unknown
-from obtransfer.config.settings import Configuration, Draw, TaskEntry
 from obtransfer.config.tasks import images_per_class, num_classes
 from obtransfer.registry import DATASETS, TASKS
+from obtransfer.settings import Configuration, Draw, TaskEntry
 
 Raw = Mapping[str, Any]
 Found = Iterator[tuple[Path, str]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
@@ -11,6 +10,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import DocInfo, Ge, Gt, Le, Len, Lt
+
+from obtransfer.errors import did_you_mean
 
 Path = tuple[str | int, ...]
 """Keys and indices that lead to a value of the configuration."""
@@ -57,12 +58,6 @@ def listed(names: Iterable[Any]) -> str:
     every = [str(name) for name in names]
     more = f" and {len(every) - _MOST_LISTED} more" if len(every) > _MOST_LISTED else ""
     return ", ".join(every[:_MOST_LISTED]) + more or "none"
-
-
-def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """``did you mean 'x'? `` for the nearest known word; empty if none is near."""
-    near = difflib.get_close_matches(str(word)[:200].lower(), list(known), n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def unknown(name: str, known: Iterable[str], what: str) -> str:

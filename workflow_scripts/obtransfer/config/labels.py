@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import doc
 
 from obtransfer.config.describe import keys_of
-from obtransfer.config.settings import CurvatureSettings, Label
 from obtransfer.declare import REQUIRED, Setting
 from obtransfer.errors import ObtransferError
 from obtransfer.registry import CRITERIA, ESTIMATORS, STRUCTURES
+from obtransfer.settings import CurvatureSettings, Label
 
 CHOSEN = "chosen"
 _OPTIONS = ("options", "structure_options")

@@ -11,10 +11,10 @@ from typing import Any
 from obtransfer.config import check, labels
 from obtransfer.config.describe import Path, expected, keys_of, shown, unknown, unknown_key, written
 from obtransfer.config.entry import Plain, Problems, expand_user, misread
-from obtransfer.config.settings import Configuration, Label, Name
 from obtransfer.config.validate import INVALID, read
 from obtransfer.errors import ObtransferError
 from obtransfer.registry import CRITERIA
+from obtransfer.settings import Configuration, Label, Name
 
 
 def load_configuration(config: Mapping[str, Any], files: Iterable[str | FilePath] = ()) -> Configuration:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from obtransfer.config.settings import Configuration, Draw
 from obtransfer.registry import DATASETS, TASKS
+from obtransfer.settings import Configuration, Draw
 
 CLASSES_DRAWN = 10
 """Classes of a task whose entry names none."""

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from obtransfer.config.settings import Configuration, Label
 from obtransfer.dag.paths import BatchNorm, Export, Form, Model, Scoring, State, Tuning, decimal
 from obtransfer.models.published import architecture
 from obtransfer.registry import CRITERIA, ESTIMATORS
+from obtransfer.settings import Configuration, Label
 
 DENSE = "dense"
 MAX_ROUNDS_AS_JOBS = 10

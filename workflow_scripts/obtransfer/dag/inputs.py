@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from obtransfer.config.settings import Configuration, Label
 from obtransfer.curvature.structures.base import parse
 from obtransfer.dag import grid, paths
 from obtransfer.dag.paths import BatchNorm, Form, Model, Scoring, Statistic
 from obtransfer.errors import ObtransferError
 from obtransfer.models import published
 from obtransfer.registry import CRITERIA, ESTIMATORS, STRUCTURES
+from obtransfer.settings import Configuration, Label
 
 Wildcards = Any
 """Snakemake's wildcards of a job: text, by attribute."""

@@ -11,15 +11,14 @@ from dataclasses import asdict
 from typing import Any
 
 from obtransfer.config import tasks
-from obtransfer.config.settings import Label
 from obtransfer.curvature.structures.base import parse
-from obtransfer.dag import grid
+from obtransfer.dag import grid, schedule
 from obtransfer.dag.inputs import Inputs, Wildcards, known
 from obtransfer.dag.paths import Model, Scoring
 from obtransfer.models import published
-from obtransfer.pruning import schedule
 from obtransfer.registry import ALLOCATIONS, CRITERIA, DATASETS, ESTIMATORS, FORMATS, STRUCTURES, TASKS
 from obtransfer.runtime.provenance import code_digest
+from obtransfer.settings import Label
 
 ON_DISK = "obtransfer.data.on_disk"
 Settings = dict[str, Any]
@@ -66,6 +65,7 @@ class Params:
             "dataset": asdict(dataset),
             "classes": asdict(task)["classes"],
             "max_corrupt": self.config.data.max_corrupt,
+            "background": self.config.data.background,
         }
 
     def task_code(self, job: Wildcards) -> str:

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from obtransfer.config.settings import Precision
 from obtransfer.data.pixels import batches
 from obtransfer.errors import ObtransferError
 from obtransfer.models.contexts import autocast, device_of, evaluation_mode
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.runtime.batch_size import BatchSize
+from obtransfer.settings import Precision
 
 Progress = Callable[[int, int], None]
 

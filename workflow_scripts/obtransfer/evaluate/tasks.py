@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from obtransfer.artifacts import Artifact
-from obtransfer.config.settings import Precision
 from obtransfer.data.pixels import select
 from obtransfer.errors import ObtransferError
 from obtransfer.evaluate.accuracy import Score, score_logits
 from obtransfer.evaluate.features import Progress, extract_features
 from obtransfer.heads.ridge import RidgeHead, fit_ridge
 from obtransfer.models.load import Backbone
+from obtransfer.settings import Precision
 
 Row = dict[str, str | int | float]
 Examples = tuple[npt.NDArray[np.floating], npt.NDArray[np.integer]]

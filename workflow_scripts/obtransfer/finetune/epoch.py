@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from obtransfer.config.settings import FinetuneSettings
 from obtransfer.data.pixels import to_batch
 from obtransfer.errors import ObtransferError
 from obtransfer.finetune.augmentation import augment
@@ -21,6 +20,7 @@ from obtransfer.finetune.run import TrainingRun
 from obtransfer.masks.apply import hold
 from obtransfer.models.contexts import autocast, device_of
 from obtransfer.runtime.batch_size import BatchSize
+from obtransfer.settings import FinetuneSettings
 
 Progress = Callable[[int, int], None]
 

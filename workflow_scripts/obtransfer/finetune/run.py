@@ -9,11 +9,11 @@ import numpy.typing as npt
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from obtransfer.config.settings import FinetuneSettings, Precision
 from obtransfer.errors import ObtransferError
 from obtransfer.heads.ridge import RidgeHead
 from obtransfer.masks.mask import Mask
 from obtransfer.models.load import Backbone
+from obtransfer.settings import FinetuneSettings, Precision
 
 
 @dataclass(frozen=True)

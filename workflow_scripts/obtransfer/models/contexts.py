@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from obtransfer.config.settings import Precision
+    from obtransfer.settings import Precision
 
 
 @contextmanager

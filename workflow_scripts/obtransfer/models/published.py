@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
-from obtransfer.config.describe import did_you_mean
-from obtransfer.config.settings import BackboneEntry
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, did_you_mean
+from obtransfer.models.known import ARCHITECTURES, BACKBONES, Architecture, PublishedWeights
 from obtransfer.models.preprocessing import Preprocessing
-from obtransfer.registry import ARCHITECTURES, BACKBONES, FORMATS, Architecture, PublishedWeights
+from obtransfer.registry import FORMATS
+from obtransfer.settings import BackboneEntry
 
 TABLE_PATH = Path(__file__).with_name("timm_table.json")
 KEYS = tuple(field.name for field in fields(Preprocessing))

@@ -15,7 +15,7 @@ from obtransfer.models.prunable import prunable_parameters
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from obtransfer.registry import PublishedWeights
+    from obtransfer.models.known import PublishedWeights
 
 
 def save_backbone(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from obtransfer.config.settings import DampingChoice
 from obtransfer.criteria.base import Arrays, Scores
 from obtransfer.evaluate.accuracy import Score
 from obtransfer.masks.mask import Mask
 from obtransfer.pruning.rounds import Allocate
+from obtransfer.settings import DampingChoice
 
 if TYPE_CHECKING:
     from torch import nn

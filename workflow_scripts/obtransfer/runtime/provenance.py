@@ -13,7 +13,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The rules read the registry and pass each step the entry it needs, so a new entry reruns nothing. How a process starts and
 # what a progress bar looks like changes no number.
-_NOT_FOLLOWED = {"obtransfer.registry", "obtransfer.runtime.warm", "obtransfer.runtime.progress"}
+_NOT_FOLLOWED = {
+    "obtransfer.registry",
+    "obtransfer.models.known",
+    "obtransfer.settings",
+    "obtransfer.runtime.warm",
+    "obtransfer.runtime.progress",
+}
 _PACKAGES = ("numpy", "torch", "timm", "safetensors")
 
 

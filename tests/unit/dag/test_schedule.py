@@ -4,8 +4,8 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from obtransfer.dag.schedule import SCHEDULES, sparsities
 from obtransfer.errors import ObtransferError
-from obtransfer.pruning.schedule import SCHEDULES, sparsities
 
 FORMULAS = {
     "exponential": lambda q, done: 1 - (1 - q) ** done,
