@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,23 +15,24 @@ from obtransfer.models.prunable import prunable_parameters
 
 
 @torch.no_grad()
-def apply_mask(model: nn.Module, mask: Mask) -> None:
+def apply_mask(model: nn.Module, mask: Mask, *, complete: bool = True) -> None:
     """Set the removed weights of `model` to zero and the updated ones to their new values, in place.
 
     Args:
         model: its prunable weights are changed, nothing else.
         mask: has every prunable parameter and no other.
+        complete: False: prunable parameters that the mask lacks stay dense.
 
     Raises:
         ObtransferError: lists every layer that is missing, unexpected, or of another shape or type.
     """
-    for parameter, gone in _removed(model, mask.kept):
+    for parameter, gone in _removed(model, mask.kept, complete):
         parameter.masked_fill_(gone, 0.0)
     for name, array in mask.updated.items():
         model.get_parameter(name).copy_(torch.from_numpy(array))
 
 
-def hold(model: nn.Module, mask: Mask) -> Callable[[], None]:
+def hold(model: nn.Module, mask: Mask, *, complete: bool = True) -> Callable[[], None]:
     """Check the mask once and return a function that removes its weights, to be called after every optimiser step.
 
     Momentum and weight decay revive removed weights, so once is not enough. The function is bound to the
@@ -40,6 +41,7 @@ def hold(model: nn.Module, mask: Mask) -> Callable[[], None]:
     Args:
         model: changed by the returned function only.
         mask: as for `apply_mask`; its updated values are not read.
+        complete: as for `apply_mask`.
 
     Returns:
         A function without arguments that sets the removed weights to +0, in place, invisible to autograd.
@@ -47,7 +49,7 @@ def hold(model: nn.Module, mask: Mask) -> Callable[[], None]:
     Raises:
         ObtransferError: as `apply_mask`.
     """
-    erase = [_eraser(parameter, gone) for parameter, gone in _removed(model, mask.kept)]
+    erase = [_eraser(parameter, gone) for parameter, gone in _removed(model, mask.kept, complete)]
 
     @torch.no_grad()
     def put_on() -> None:
@@ -69,17 +71,18 @@ def _eraser(parameter: nn.Parameter, gone: torch.Tensor) -> Callable[[], object]
     return partial(parameter.masked_fill_, gone, 0.0)
 
 
-def _removed(model: nn.Module, kept: Kept) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
+def _removed(model: nn.Module, kept: Kept, complete: bool) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
     """Each masked parameter with where its weights are removed, laid out as the parameter is."""
     parameters = dict(model.named_parameters())
-    _check(kept, {name: tuple(parameters[name].shape) for name in prunable_parameters(model)})
+    shapes = {name: tuple(parameters[name].shape) for name in prunable_parameters(model)}
+    _check(kept, shapes, needed=list(shapes) if complete else [])
     for name, layer in kept.items():
         gone = torch.empty_like(parameters[name], dtype=torch.bool)
         yield parameters[name], gone.copy_(torch.from_numpy(~np.asarray(layer)))
 
 
-def _check(kept: Kept, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    problems = [f"{name}: missing from the mask" for name in shapes if name not in kept]
+def _check(kept: Kept, shapes: Mapping[str, tuple[int, ...]], needed: Sequence[str]) -> None:
+    problems = [f"{name}: missing from the mask" for name in needed if name not in kept]
     problems += [
         f"{name}: in the mask, but not a prunable weight of the model" for name in kept if name not in shapes
     ]
