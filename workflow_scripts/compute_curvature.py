@@ -47,12 +47,12 @@ def compute_curvature(
         calibration = read_calibration(
             task_images, head, preprocessing, settings, seed=int(seed), share=share, device=device()
         )
-    earlier = map_tensors(prior, kind="curvature").tensors if prior else None
+    arrays = map_tensors(prior, kind="curvature").tensors if prior else None
 
     def compute(layers: Sequence[str]) -> dict[str, Any]:
         some = replace(request, parameters=tuple(layers))
         with bar(len(calibration.labels), str(request)) as progress:
-            found = statistic_of(model, calibration, some, prior=earlier, progress=progress)
+            found = statistic_of(model, calibration, some, prior=arrays, progress=progress)
         check_finite(found, f"{request} of {backbone.name}")
         for name, array in found.items() if estimator == "hessian" else ():
             print(f"{name}: {(array < 0).mean():.1%} of the diagonal is negative", flush=True)

@@ -37,9 +37,9 @@ def compute_curvature(
     Trap: the mean is over examples, not over classes, and the squared error has a ½: damping and scores carry over
     only between the same conventions.
 
-    Source: Martens, *New insights and perspectives on the natural gradient method*, 2020; docs/design.md. Cost of
-    vectors: one forward pass over the data and one backward pass per vector (1 for `empirical_fisher`, S for
-    `mc_fisher`, K for `ggn`), without weight gradients; memory: one batch's graph, the statistic
+    Source: Martens, *New insights and perspectives on the natural gradient method*, 2020; docs/design.md, "Methods".
+    Cost of vectors: one forward pass over the data and one backward pass per vector (1 for `empirical_fisher`, S for
+    `mc_fisher`, K for `ggn`), without weight gradients. Memory: one batch's graph, the statistic
     (`obtransfer.curvature.plan`), a few MiB of per-example gradients, and for several vectors up to 1 GiB of
     unfolded activations.
 
@@ -68,9 +68,8 @@ def compute_curvature(
                 "got an iterator; give a list, a DataLoader or an object with __iter__"
             )
         found = compute_curvature(model, head, batches, request.prior, progress=progress)
-        prior = {
-            name: tensor.contiguous() for name, tensor in found.items()
-        }  # as from a file, for the same bits
+        # As a file has them: sums over another layout have other last bits.
+        prior = {name: tensor.contiguous() for name, tensor in found.items()}
     estimator, (name, options) = ESTIMATORS[request.estimator], parse(request.structure)
     arguments = estimator.arguments(request.options, seed=request.seed, prior=prior)
     examples = Examples(

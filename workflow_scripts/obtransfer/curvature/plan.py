@@ -65,8 +65,7 @@ class Plan:
 def plan(model: nn.Module, request: Request, limit: int | None = None) -> Plan:
     """Divide the layers, in order, into the fewest groups of consecutive ones that fit.
 
-    Each group is a request of its own (`parameters`), with a pass over the data. Layers whose statistic is not made of
-    per-example gradients are one group: what such estimators need besides does not shrink with the statistic.
+    Each group is a request of its own (`parameters`), with a pass over the data.
 
     Trap: the limit is for the statistics alone; the model, a batch's activations and a few MiB come on top.
 

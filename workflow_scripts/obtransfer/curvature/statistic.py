@@ -146,7 +146,10 @@ def describe(backbone: str, calibration: Calibration, request: Request) -> dict[
 def layer_groups(
     model: nn.Module, request: Request, memory_gb: float | None, device: str
 ) -> Sequence[Sequence[str]]:
-    """Layers whose statistics fit the memory together; the plan goes to the log before anything is computed."""
+    """Layers whose statistics fit the memory together; the plan goes to the log before anything is computed.
+
+    A statistic that is not made of per-example gradients is one group: what it needs besides would not shrink.
+    """
     assert request.parameters is not None  # a backbone's
     if STRUCTURES[parse(request.structure)[0]].start is None:
         return [request.parameters]
