@@ -18,7 +18,8 @@ def prepare_task(
 ) -> None:
     """Write `task_images`, a "task" artefact: pixels uint8 [N, H, W, 3], labels and split [N].
 
-    `data`: seed and images_per_class; `settings`: dataset, classes and max_corrupt of a task from a data set, else empty.
+    `data`: seed and images_per_class; `settings`: dataset, classes, max_corrupt and background of a task from a data
+    set, else empty.
     """
     from obtransfer.artifacts import write_tensors
     from obtransfer.registry import TASKS
@@ -45,12 +46,12 @@ def _from_disk(task: str, settings: dict[str, Any], threads: int, scratch: Path,
 
     # By name, so that these are not part of the digest of tasks that are rendered.
     declared, decode, on_disk = map(
-        import_module, ("obtransfer.config.settings", "obtransfer.data.decode", "obtransfer.data.on_disk")
+        import_module, ("obtransfer.settings", "obtransfer.data.decode", "obtransfer.data.on_disk")
     )
     dataset, classes = declared.DatasetEntry(**settings["dataset"]), settings["classes"]
     if isinstance(classes, dict):
         classes = declared.Draw(**classes)
-    how = decode.Decoding(settings["max_corrupt"], threads, scratch)
+    how = decode.Decoding(settings["max_corrupt"], threads, scratch, settings["background"])
     return on_disk.load(task, dataset, classes, how, **data)
 
 

@@ -57,6 +57,9 @@ class DataSettings:
     max_corrupt: Annotated[
         float, Ge(0), Le(1), doc("the share of a task's images that may be undecodable; more is an error")
     ] = 0.01
+    background: Annotated[
+        Literal["white", "black"], doc("the colour behind transparent pixels of images")
+    ] = "white"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def test_as_many_threads_work_as_are_allotted(folder: Path, monkeypatch: pytest.
     together = threading.Barrier(3, timeout=20)
     first = threading.local()
 
-    def meet(image: Image.Image, view: object) -> np.ndarray:
+    def meet(image: Image.Image, view: object, background: str) -> np.ndarray:
         if not hasattr(first, "met"):
             first.met = together.wait()  # goes on only once three threads are here
         return apply_view(image, VIEW)
@@ -92,7 +92,7 @@ def test_a_damaged_image_is_named_and_replaced_by_one_that_was_not_dealt(folder:
         }[damage]
     )
     _, found = run(folder, max_corrupt=0.05)
-    assert found.corrupt == [f"b/{bad.name}"] and len(found.slots) == 22
+    assert list(found.corrupt) == [f"b/{bad.name}"] and len(found.slots) == 22
     new = {slot.position for slot in found.slots} - before
     assert len(new) == 1 and images.labels[new.pop()] == 1
     for slot, pixels in zip(found.slots, found.pixels, strict=True):

@@ -43,7 +43,8 @@ def test_the_example_of_a_data_set_prepares_a_task(tmp_path: Path, monkeypatch: 
         for number, file in enumerate(files):
             path = file.relative_to(tmp_path / dataset["root"])
             writer.writerow([path, path.parent, "train" if number % 8 < 6 else "test"])
-    settings: dict[str, Any] = {"dataset": dataset, "classes": task["classes"], "max_corrupt": 0.0}
+    settings: dict[str, Any] = {"dataset": dataset, "classes": task["classes"]}
+    settings |= {"max_corrupt": 0.0, "background": "white"}
     counts = {"train": 3, "calibration": 2, "validation": 1, "test": 2}
     path = tmp_path / "task.safetensors"
     arguments = {"data": {"seed": 0, "images_per_class": counts}, "settings": settings, "threads": 1}

@@ -40,6 +40,7 @@ def arguments(images: Path, threads: int = 2) -> dict[str, Any]:
             "dataset": {"kind": "image_folder", "root": str(images)},
             "classes": "all",
             "max_corrupt": 0.01,
+            "background": "white",
         },
     }
     made = {"rule": "prepare_images", "settings": {**values, "threads": threads, "code": "0"}}

@@ -354,7 +354,7 @@ def test_download_fetches_what_is_missing_once(
         path.unlink()
     # Nothing is asked for again; the step says what there is.
     table = tmp_path / "datasets" / "mnist.csv"
-    download_dataset(table, dataset="mnist", entry={"kind": "mnist", "root": str(root), "download": True})
+    download_dataset(table, dataset="mnist", entry=DatasetEntry(kind="mnist", root=str(root), download=True))
     assert read_table(table, kind="dataset").rows == [
         {"class": str(digit), "train": str(TRAIN), "test": str(TEST)} for digit in range(10)
     ]

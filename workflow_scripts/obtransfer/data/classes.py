@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from obtransfer.config.settings import Draw
 from obtransfer.errors import ObtransferError
+from obtransfer.settings import Draw
 
 Classes = Sequence[int | str] | Literal["all"] | Draw | None
 DRAWN = 10

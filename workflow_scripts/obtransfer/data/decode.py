@@ -8,10 +8,11 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,10 @@ from obtransfer.data.view import View, apply_view
 from obtransfer.errors import ObtransferError
 
 _WINDOW = 1024  # images handed to the threads at once
+_ORIENTATION = 274  # the tag of EXIF
+_ONE_COLOUR = (
+    16  # of 255: the most that the pixels of one colour differ; 12-bit values in a file of 16 bits reach it
+)
 _MOST_NAMED = 10
 _UNDECODABLE = (SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -35,21 +40,42 @@ class Decoding:
         max_corrupt: the share of the images tried that may be undecodable.
         threads: that decode.
         scratch: a folder with room for the pixels.
+        background: the name of the colour behind transparent pixels.
     """
 
     max_corrupt: float
     threads: int
     scratch: Path
+    background: str = "white"
 
 
 @dataclass
 class Decoded:
-    """Pixels uint8 [N, size, size, 3], read-only, of N slots; and the names of the images that were left out."""
+    """Decoded images, and those that were left out.
+
+    Attributes:
+        pixels: uint8 [N, size, size, 3], read-only.
+        slots: N.
+        corrupt: names of images that can't be decoded, with the reasons.
+        repeated: names of images whose content is in another split.
+        one_colour: [N] whether an image has (nearly) one colour.
+        turned: how many images have an EXIF orientation, which is not followed.
+    """
 
     pixels: np.ndarray
     slots: list[Slot]
-    corrupt: list[str] = field(default_factory=list)
+    corrupt: dict[str, str] = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
+    one_colour: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    turned: int = 0
+
+
+class _Seen(NamedTuple):
+    """What is known of an image whose pixels are in the file. `content`: its digest."""
+
+    content: bytes
+    one_colour: bool
+    turned: bool
 
 
 def decode_images(
@@ -80,12 +106,13 @@ def decode_images(
     """
     slots: list[Slot | None] = list(assignment.slots)
     holders: dict[bytes, int] = {}
+    seen: dict[int, _Seen] = {}
     found = Decoded(np.zeros(0, np.uint8), [])
     with tempfile.TemporaryFile(dir=how.scratch) as file:
         pending, tried = list(range(len(slots))), 0
         while pending:
-            results = _decode(pools, slots, pending, view, file.fileno(), how.threads)
-            outcomes: dict[int, bytes | str] = {}
+            results = _decode(pools, slots, pending, view, file.fileno(), how)
+            outcomes: dict[int, _Seen | str] = {}
             for row, outcome in results:
                 outcomes[row] = outcome
                 tried += 1
@@ -97,7 +124,11 @@ def decode_images(
             for row in refused:
                 slots[row] = _replacement(slots[row], assignment)
                 pending += [row] if slots[row] is not None else []
-        found.slots = [slot for slot in slots if slot is not None]
+            seen |= {row: outcome for row, outcome in outcomes.items() if isinstance(outcome, _Seen)}
+        kept = [row for row, slot in enumerate(slots) if slot is not None]
+        found.slots = [_there(slots[row]) for row in kept]
+        found.one_colour = np.array([seen[row].one_colour for row in kept], dtype=bool)
+        found.turned = sum(seen[row].turned for row in kept)
         shape = (view.size, view.size, 3)
         _close_gaps(file.fileno(), [slot is not None for slot in slots], int(np.prod(shape)))
         found.pixels = np.memmap(file, np.uint8, mode="r", shape=(len(found.slots), *shape))
@@ -110,11 +141,11 @@ def _decode(
     rows: Sequence[int],
     view: View,
     file: int,
-    threads: int,
-) -> Iterator[tuple[int, bytes | str]]:
-    """Each row, once its pixels are in the file, with the digest of its content; or with why it can't be decoded."""
+    how: Decoding,
+) -> Iterator[tuple[int, _Seen | str]]:
+    """Each row, once its pixels are in the file, with what was seen; or with why it can't be decoded."""
 
-    def work(row: int) -> tuple[int, bytes | str]:
+    def work(row: int) -> tuple[int, _Seen | str]:
         slot = slots[row]
         pool = pools[slot.pool] if slot else None
         assert slot is not None and pool is not None
@@ -125,7 +156,9 @@ def _decode(
                 f"{pool.root / pool.name(slot.position)} can't be read: {error.strerror}"
             ) from error
         try:
-            pixels = apply_view(pool.decode(slot.position, content), view)
+            image = pool.decode(slot.position, content)
+            pixels = apply_view(image, view, how.background)
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
         except OSError as error:
             if error.errno is not None:
                 raise
@@ -133,9 +166,10 @@ def _decode(
         except _UNDECODABLE as error:
             return row, f"{type(error).__name__}: {error}"
         _write(file, pixels.tobytes(), row * pixels.nbytes)
-        return row, hashlib.sha256(content).digest()
+        one_colour = int(np.ptp(pixels, axis=(0, 1)).max()) <= _ONE_COLOUR
+        return row, _Seen(hashlib.sha256(content).digest(), one_colour, turned)
 
-    executor = ThreadPoolExecutor(threads)
+    executor = ThreadPoolExecutor(how.threads)
     try:
         for start in range(0, len(rows), _WINDOW):
             yield from executor.map(work, rows[start : start + _WINDOW])
@@ -146,7 +180,7 @@ def _decode(
 def _refused(
     pools: Sequence[ImagePool | None],
     slots: Sequence[Slot | None],
-    outcomes: dict[int, bytes | str],
+    outcomes: dict[int, _Seen | str],
     holders: dict[bytes, int],
     found: Decoded,
 ) -> list[int]:
@@ -159,13 +193,14 @@ def _refused(
         assert pool is not None
         name = pool.name(slot.position)
         if isinstance(outcome, str):
-            found.corrupt.append(name)
+            found.corrupt[name] = outcome
             print(f"can't be decoded, left out: {name} ({outcome})", flush=True)
             refused.append(row)
-        elif holders.setdefault(outcome, slot.split) != slot.split:
+        elif holders.setdefault(outcome.content, slot.split) != slot.split:
             found.repeated.append(name)
             print(
-                f"the same as an image of the {SPLITS[holders[outcome]]} split, left out: {name}", flush=True
+                f"the same as an image of the {SPLITS[holders[outcome.content]]} split, left out: {name}",
+                flush=True,
             )
             refused.append(row)
     return refused
@@ -183,13 +218,14 @@ def _replacement(slot: Slot | None, assignment: Assignment) -> Slot | None:
     return Slot(old.pool, spares.pop(0), old.label, old.split) if spares else None
 
 
-def _check(corrupt: Sequence[str], tried: int, allowed: float) -> None:
+def _check(corrupt: Mapping[str, str], tried: int, allowed: float) -> None:
     if len(corrupt) > allowed * tried:
+        names = list(corrupt)
         more = f" and {len(corrupt) - _MOST_NAMED} more" if len(corrupt) > _MOST_NAMED else ""
         raise ObtransferError(
             f"{len(corrupt)} of {tried} images can't be decoded, {len(corrupt) / tried:.2%} where data.max_corrupt allows "
-            f"{allowed:.2%}: {', '.join(corrupt[:_MOST_NAMED])}{more}; the log has the reasons; restore or remove them, or "
-            "raise data.max_corrupt"
+            f"{allowed:.2%}: {', '.join(names[:_MOST_NAMED])}{more}; the first because: {corrupt[names[0]]}; restore or "
+            "remove them, or raise data.max_corrupt"
         )
 
 

@@ -55,9 +55,7 @@ def load(task: str, *, seed: int, images_per_class: Mapping[str, int], view: str
         ObtransferError: no such task, split or count.
     """
     if task not in CHARACTERS:
-        raise ObtransferError(
-            f"needed a glyph task among {', '.join(CHARACTERS)}; got {task!r}"
-        )
+        raise ObtransferError(f"needed a glyph task among {', '.join(CHARACTERS)}; got {task!r}")
     counts = checked_counts(images_per_class)
     glyphs = CHARACTERS[task]
     keys = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from obtransfer.config.settings import DatasetEntry
 from obtransfer.data.assign_splits import Count, assign_splits
 from obtransfer.data.classes import Classes, choose_classes
 from obtransfer.data.decode import Decoded, Decoding, decode_images
@@ -16,6 +15,7 @@ from obtransfer.data.view import parse_view
 from obtransfer.errors import ObtransferError
 from obtransfer.registry import DATASETS
 from obtransfer.runtime.progress import bar
+from obtransfer.settings import DatasetEntry
 
 
 def load(
@@ -54,9 +54,9 @@ def load(
         assignment = assign_splits(pools, chosen, names, images_per_class, seed)
         with bar(len(assignment.slots), "images") as progress:
             found = decode_images(pools, assignment, parse_view(view), how, progress)
+        return _images(found, [names[index] for index in chosen])
     except ObtransferError as error:
         raise ObtransferError(f"task {task}: {error}") from error
-    return _images(found, tuple(names[index] for index in chosen))
 
 
 def root_of(dataset: DatasetEntry) -> Path:
@@ -73,8 +73,32 @@ def root_of(dataset: DatasetEntry) -> Path:
     return root
 
 
-def _images(found: Decoded, classes: tuple[str, ...]) -> TaskImages:
+def _images(found: Decoded, classes: Sequence[str]) -> TaskImages:
     labels = np.array([slot.label for slot in found.slots], dtype=np.int64)
     split = np.array([slot.split for slot in found.slots], dtype=np.uint8)
-    notes = {"corrupt": sorted(found.corrupt), "repeated": sorted(found.repeated)}
-    return TaskImages(found.pixels, labels, split, classes, notes)
+    notes = {
+        "corrupt": sorted(found.corrupt),
+        "repeated": sorted(found.repeated),
+        "one_colour": _of_one_colour(found.one_colour, labels, classes),
+        "turned": found.turned,
+    }
+    if found.turned:
+        print(f"{found.turned} images have an EXIF orientation; they are used as they are stored", flush=True)
+    return TaskImages(found.pixels, labels, split, tuple(classes), notes)
+
+
+def _of_one_colour(one_colour: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Classes all of whose images have one colour.
+
+    Raises:
+        ObtransferError: all classes are such.
+    """
+    plain = [name for label, name in enumerate(classes) if one_colour[labels == label].all()]
+    if len(plain) == len(classes):
+        raise ObtransferError(
+            "needed images with something in them; got images of one colour only; look at some of the files: values of 12 "
+            "bits in a file of 16 bits, for example, are nearly black"
+        )
+    if plain:
+        print(f"all images of these classes have one colour: {', '.join(plain)}", flush=True)
+    return plain

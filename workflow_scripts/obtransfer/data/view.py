@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from obtransfer.data.rgb import to_rgb
 from obtransfer.errors import ObtransferError
 
 RENDERED = "32_crop1000_bilinear"
@@ -45,7 +46,7 @@ def parse_view(text: str) -> View:
     return View(size, size * 1000 // crop, found[3])
 
 
-def apply_view(image: Image.Image, view: View) -> np.ndarray:
+def apply_view(image: Image.Image, view: View, background: str = "white") -> np.ndarray:
     """Resize the short side, then cut the centre out; what lies outside of a small image is black.
 
     Exactly what timm's `create_transform` of an evaluation does with an RGB image before it normalises (crop mode
@@ -53,8 +54,9 @@ def apply_view(image: Image.Image, view: View) -> np.ndarray:
     photographs the way their EXIF tag asks for.
 
     Args:
-        image: of any size and mode; not changed.
+        image: of any size and mode (`to_rgb`); not changed.
         view: what to make of it.
+        background: the name of the colour behind transparent pixels.
 
     Returns:
         uint8 [size, size, 3].
@@ -63,7 +65,7 @@ def apply_view(image: Image.Image, view: View) -> np.ndarray:
     short, long = min(width, height), max(width, height)
     other = view.short_side * long // short
     width, height = (view.short_side, other) if width <= height else (other, view.short_side)
-    resized = image.convert("RGB")
+    resized = to_rgb(image, background)
     if (width, height) != image.size:
         resized = resized.resize((width, height), view.resampling)
     left, top = _margin(width, view.size), _margin(height, view.size)
