@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from obtransfer.runtime.step import run_step
+from obtransfer.settings import DampingChoice
 
 
 def choose_damping(
@@ -16,7 +17,7 @@ def choose_damping(
     choice: Path,
     *,
     labels: dict[str, dict[str, Any]],
-    settings: dict[str, Any],
+    settings: DampingChoice,
     batch_size: int,
     seed: str,
     made: dict[str, Any],
@@ -32,7 +33,6 @@ def choose_damping(
     from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
     from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.settings import DampingChoice
 
     backbone = load_pruned(weights, None, None, device=device())
     tensors = map_tensors(weights, kind="backbone").tensors
@@ -52,13 +52,12 @@ def choose_damping(
     criteria = {
         label: scorer(entry, path) for (label, entry), path in zip(labels.items(), statistics, strict=True)
     }
-    tried = DampingChoice(**settings)
-    with bar(len(criteria) * len(tried.candidates) * len(tried.sparsities), "models") as progress:
+    with bar(len(criteria) * len(settings.candidates) * len(settings.sparsities), "models") as progress:
         rows = try_dampings(
             backbone.model,
             dense,
             criteria,
-            tried,
+            settings,
             allocate=resolve(ALLOCATIONS["global"]),
             evaluate=evaluate,
             progress=progress,

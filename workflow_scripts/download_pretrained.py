@@ -3,50 +3,53 @@
 from pathlib import Path
 from typing import Any
 
+from obtransfer.models.known import PublishedWeights
 from obtransfer.runtime.step import run_step
+from obtransfer.settings import FetchSettings
 
 
 def download_pretrained(
-    weights: Path, *, backbone: str, entry: dict[str, Any], fetching: dict[str, Any], made: dict[str, Any]
+    weights: Path, *, backbone: str, entry: PublishedWeights, fetching: FetchSettings, made: dict[str, Any]
 ) -> None:
-    """Write `weights`, a "backbone" artefact, from `entry`, a `PublishedWeights` as a mapping.
+    """Write `weights`, a "backbone" artefact, from `entry`.
 
     Which file it is belongs to the artefact; how it is fetched does not.
     """
     from importlib import import_module
 
     from obtransfer.models.checkpoint import read_checkpoint
-    from obtransfer.models.known import PublishedWeights
     from obtransfer.models.save import save_backbone
     from obtransfer.registry import FORMATS
 
     # By name, so that these are not part of the step's digest: how bytes come here changes none of them.
     download, lock = map(import_module, ("obtransfer.models.download", "obtransfer.models.weights_lock"))
-    published = PublishedWeights.read(entry)
-    locks = lock.lock_files(fetching["lock"], weights.parent)
-    how = download.Fetching(fetching["mirror"] or "", fetching["offline"], locks)
-    publisher = FORMATS[published.format]
-    files = publisher.files(published.address)
+    locks = lock.lock_files(fetching.lock, weights.parent)
+    how = download.Fetching(fetching.mirror or "", fetching.offline, locks)
+    publisher = FORMATS[entry.format]
+    files = publisher.files(entry.address)
     copy = weights.with_name(f"{backbone}.download")
     file = download.fetch(
         files,
         copy,
         how,
-        checksums={"": published.sha256 or "", **publisher.checksums},
+        checksums={"": entry.sha256 or "", **publisher.checksums},
         digits_in_name=publisher.digits_in_name,
     )
     try:
-        state = publisher.convert(read_checkpoint(copy, f"{backbone} ({file.name})"), published.architecture)
-        settings = {"entry": {**entry, "address": file.name}, "code": made["settings"]["code"]}
+        state = publisher.convert(read_checkpoint(copy, f"{backbone} ({file.name})"), entry.architecture)
+        settings = {
+            "entry": {**made["settings"]["entry"], "address": file.name},
+            "code": made["settings"]["code"],
+        }
         save_backbone(
             weights,
             state,
             name=backbone,
-            weights=published,
+            weights=entry,
             made={**made, "settings": settings},
             checkpoint={"name": file.name, "sha256": file.sha256},
         )
-        if not published.sha256 and files[file.name].startswith("http"):
+        if not entry.sha256 and files[file.name].startswith("http"):
             lock.record(locks[-1], file.name, file.sha256, file.num_bytes)
     finally:
         copy.unlink()  # the next run must not meet a file that can't be read

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obtransfer.runtime.step import run_step
+from obtransfer.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     from obtransfer.settings import Precision
@@ -18,7 +19,7 @@ def finetune(
     finetuned: Path,
     *,
     seed: str,
-    settings: dict[str, Any],
+    settings: FinetuneSettings,
     precision: "Precision",
     made: dict[str, Any],
 ) -> None:
@@ -32,7 +33,6 @@ def finetune(
     from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
     from obtransfer.runtime.stop import told_to_stop
-    from obtransfer.settings import FinetuneSettings
 
     should_stop = told_to_stop()  # before the images are read: SIGUSR2 would be lost until then
     backbone = load_pruned(weights, mask, recalibration, device=device())
@@ -42,7 +42,7 @@ def finetune(
         RidgeHead(**read_tensors(head, kind="head").tensors),
         pixels,
         labels,
-        FinetuneSettings(**settings),
+        settings,
         int(seed),
         mask=read_mask(mask) if mask else None,
         precision=precision,

@@ -16,7 +16,7 @@ from obtransfer.models.formats import mocov2
 from obtransfer.models.load import load_backbone
 from obtransfer.models.published import published_weights
 from obtransfer.models.weights_lock import locked
-from obtransfer.settings import BackboneEntry
+from obtransfer.settings import BackboneEntry, FetchSettings
 from torch import Tensor
 
 Official = Callable[[str, Mapping[str, Tensor]], dict[str, Any]]
@@ -29,13 +29,13 @@ def run(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch, naps: list
     monkeypatch.setenv("HF_ENDPOINT", server.address)
 
     def step(name: str, *, own: Mapping[str, BackboneEntry] | None = None, **weights: Any) -> Path:
-        entry = json.loads(json.dumps(asdict(published_weights(own or {}, name))))
+        entry = published_weights(own or {}, name)
         lock = str(tmp_path / "weights.lock.yaml")
         how = {"mirror": f"{server.address}/mirror", "offline": False, "lock": lock, **weights}
         path = tmp_path / "pretrained" / f"{name}.safetensors"
-        settings = {"entry": entry, "fetching": how, "file": [], "code": "0"}
+        settings = {"entry": json.loads(json.dumps(asdict(entry))), "fetching": how, "file": [], "code": "0"}
         made = {"settings": settings, "rule": "download_pretrained"}
-        download_pretrained(path, backbone=name, entry=entry, fetching=how, made=made)
+        download_pretrained(path, backbone=name, entry=entry, fetching=FetchSettings(**how), made=made)
         return path
 
     return step

@@ -12,7 +12,7 @@ from obtransfer.models import formats
 from obtransfer.models.load import load_backbone
 from obtransfer.models.published import published_weights
 from obtransfer.registry import FORMATS
-from obtransfer.settings import BackboneEntry
+from obtransfer.settings import BackboneEntry, FetchSettings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "extending.md").read_text("utf-8")
 SECTION = PAGE[PAGE.index("## A source of weights") : PAGE.index("## A figure")]
@@ -41,12 +41,10 @@ def test_the_example_of_a_format_makes_a_backbone(tmp_path: Path, monkeypatch: p
     file.parent.mkdir()
     torch.save({"weights": {**state, "net.projection.0.weight": torch.zeros(3)}, "epoch": 9}, file)
 
-    entry = asdict(published_weights(own, backbone))
-    fetching = {"mirror": None, "offline": True, "lock": None}
+    entry = published_weights(own, backbone)
     path = tmp_path / "backbone.safetensors"
-    download_pretrained(
-        path, backbone=backbone, entry=entry, fetching=fetching, made={"settings": {"code": "0"}}
-    )
+    made = {"settings": {"entry": asdict(entry), "code": "0"}}
+    download_pretrained(path, backbone=backbone, entry=entry, fetching=FetchSettings(offline=True), made=made)
     found = load_backbone(path).model.state_dict()
     assert set(found) == set(weights)
     assert all(torch.equal(found[key], value) for key, value in weights.items())

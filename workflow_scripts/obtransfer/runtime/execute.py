@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,14 @@ def _call(request: dict[str, Any], function: Callable[..., None] | None) -> None
     wanted = inspect.signature(function).parameters
     if "made" in wanted:
         arguments["made"] = _made(request)
-    function(**{name: arguments[name] for name in wanted})
+    function(**{name: _typed(arguments[name], parameter.annotation) for name, parameter in wanted.items()})
+
+
+def _typed(value: Any, annotation: Any) -> Any:
+    """A parameter that the step declares as a dataclass comes from the rule as a mapping."""
+    if not (isinstance(value, dict) and isinstance(annotation, type) and is_dataclass(annotation)):
+        return value
+    return annotation.read(value) if hasattr(annotation, "read") else annotation(**value)
 
 
 def _notes_of(request: dict[str, Any]) -> Path:
