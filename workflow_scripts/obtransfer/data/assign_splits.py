@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
 
+from obtransfer.data.listing import in_words
 from obtransfer.data.pool import ImagePool
 from obtransfer.data.splits import SPLITS
 from obtransfer.errors import ObtransferError
@@ -84,7 +86,7 @@ def assign_splits(
             assigned[split] += [Slot(pool, position, label, SPLITS.index(split)) for position in taken]
         spares |= {(pool, label): stack for pool, stack in enumerate(stacks)}
     if short:
-        raise ObtransferError(_too_few(short, official))
+        raise ObtransferError(_too_few(short, official, all_left_out(pools)))
     return Assignment([slot for split in SPLITS for slot in assigned[split]], spares)
 
 
@@ -113,14 +115,20 @@ def _shortages(name: str, sizes: Sequence[int], counts: Mapping[str, Count]) -> 
     ]
 
 
-def _too_few(short: Sequence[str], official: bool) -> str:
+def all_left_out(pools: Sequence[ImagePool | None]) -> Counter[str]:
+    """Why files are not among the images of the pools, to how many."""
+    return sum((Counter(pool.left_out) for pool in pools if pool), Counter[str]())
+
+
+def _too_few(short: Sequence[str], official: bool, left_out: Counter[str]) -> str:
     more = f"; and {len(short) - _MOST_NAMED} more" if len(short) > _MOST_NAMED else ""
     where = (
         "train, calibration and validation come from the train images"
         if official
         else "all splits come from one folder"
     )
+    files = f"; left out: {in_words(left_out.most_common())}" if left_out else ""
     return (
-        f"some classes have too few images: {'; '.join(short[:_MOST_NAMED])}{more} ({where}); lower images_per_class, or leave "
-        "these classes out"
+        f"some classes have too few images: {'; '.join(short[:_MOST_NAMED])}{more} ({where}{files}); lower images_per_class, or "
+        "leave these classes out"
     )

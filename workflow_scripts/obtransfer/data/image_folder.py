@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from obtransfer.data.listing import folders, images_below, images_in
 from obtransfer.data.pool import DatasetReader, ImagePool
 from obtransfer.errors import ObtransferError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 TRAIN = "train"
 VALIDATION = ("val", "valid", "validation")
 TEST = "test"
@@ -26,9 +27,9 @@ class ImageFolder(DatasetReader):
     """
 
     def classes(self, root: Path) -> tuple[str, ...]:
-        """Names of the folders, sorted."""
-        train, _ = _parts(root)
-        names = sorted({name for part in train for name in folders(part)})
+        """Names of the folders in all parts, sorted."""
+        train, test = _parts(root)
+        names = sorted({name for part in (*train, *([test] if test else [])) for name in folders(part)})
         if not names:
             raise ObtransferError(
                 f"{train[0]} has no folders; needed one for every class, with its images: {train[0]}/CLASS/IMAGE.jpg"
@@ -43,32 +44,16 @@ class ImageFolder(DatasetReader):
         return of_train, list_images(root, [test], names, chosen) if test else None
 
 
-def folders(path: Path) -> list[str]:
-    """Names of the folders in a folder, without hidden ones."""
-    with os.scandir(path) as entries:
-        return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-
-
 def list_images(root: Path, parts: Sequence[Path], names: Sequence[str], chosen: Sequence[int]) -> ImagePool:
     """The images of the chosen classes in ``part/class`` for every part; a folder that is not there has none."""
     paths: list[str] = []
     labels: list[int] = []
+    left_out = Counter({"images outside the folders of classes": sum(len(images_in(part)) for part in parts)})
     for index in chosen:
-        found = sorted(
-            os.path.relpath(path, root) for part in parts for path in _images_below(part / names[index])
-        )
-        paths += found
-        labels += [index] * len(found)
-    return ImagePool(paths, np.array(labels, dtype=np.int64), root)
-
-
-def _images_below(folder: Path) -> list[str]:
-    return [
-        os.path.join(where, name)
-        for where, _, files in os.walk(folder)
-        for name in files
-        if name.lower().endswith(ENDINGS) and not name.startswith(".")
-    ]
+        below = [path for part in parts for path in images_below(part / names[index], left_out)]
+        paths += sorted(os.path.relpath(path, root) for path in below)
+        labels += [index] * len(below)
+    return ImagePool(paths, np.array(labels, dtype=np.int64), root, +left_out)
 
 
 def _parts(root: Path) -> tuple[list[Path], Path | None]:

@@ -7,7 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from obtransfer.data.image_folder import folders, list_images
+from obtransfer.data.image_folder import list_images
+from obtransfer.data.listing import folders
 from obtransfer.data.pool import DatasetReader, ImagePool
 from obtransfer.errors import ObtransferError
 

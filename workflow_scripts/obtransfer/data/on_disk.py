@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from obtransfer.data.assign_splits import Count, assign_splits
+from obtransfer.data.assign_splits import Count, all_left_out, assign_splits
 from obtransfer.data.classes import Classes, choose_classes
 from obtransfer.data.decode import Decoded, Decoding, decode_images
+from obtransfer.data.listing import in_words
 from obtransfer.data.splits import TaskImages
 from obtransfer.data.view import parse_view
 from obtransfer.errors import ObtransferError
@@ -51,10 +53,14 @@ def load(
         names = reader.classes(root)
         chosen = choose_classes(classes, names, seed)
         pools = reader.pools(root, chosen)
+        left_out = all_left_out(pools)
+        if left_out:
+            print(f"left out: {in_words(left_out.most_common())}", flush=True)
         assignment = assign_splits(pools, chosen, names, images_per_class, seed)
         with bar(len(assignment.slots), "images") as progress:
             found = decode_images(pools, assignment, parse_view(view), how, progress)
-        return _images(found, [names[index] for index in chosen])
+        images = _images(found, [names[index] for index in chosen])
+        return replace(images, notes={**images.notes, "left_out": dict(left_out)})
     except ObtransferError as error:
         raise ObtransferError(f"task {task}: {error}") from error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,13 @@ class ImagePool:
         images: paths below `root`, or uint8 [N, H, W] or [N, H, W, 3].
         labels: int64 [N], index in the data set's classes.
         root: folder of the paths.
+        left_out: why files are not among the images, to how many.
     """
 
     images: Sequence[str] | np.ndarray
     labels: np.ndarray
     root: Path = Path()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def name(self, position: int) -> str:
         """What messages call an image: its path below the root, since roots differ between machines."""
