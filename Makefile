@@ -34,6 +34,7 @@ criteria: env ## run all criteria on several sources and seeds, pruned models on
 	@cat results/criteria_convnets/criteria.md results/criteria_vits/criteria.md
 
 benchmark: env ## measure speed and memory as ratios, in Markdown (about 15 minutes; use a quiet machine)
+	@$(RUN) python benchmarks/artifacts.py
 	@$(RUN) python benchmarks/curvature.py
 	@$(RUN) python benchmarks/inverse_diagonals.py
 	@$(RUN) python benchmarks/selection.py
