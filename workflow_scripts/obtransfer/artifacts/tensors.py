@@ -66,8 +66,7 @@ def write_tensors(
     card["digest"] = _digest(card, arrays)
     with atomic_path(path) as partial, open(partial, "wb") as stream:
         stream.write(_header(card, arrays))
-        for array in arrays.values():
-            stream.write(_bytes(array))
+        stream.writelines(_bytes(array) for array in arrays.values())
 
 
 def read_tensors(path: Path | str, *, kind: str) -> Artifact:

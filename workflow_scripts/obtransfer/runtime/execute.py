@@ -13,18 +13,46 @@ import traceback
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from obtransfer.errors import ObtransferError
 from obtransfer.runtime.batch_size import NOTES
 from obtransfer.runtime.device import device, use_threads, warn_of_idle_gpu
 
 
-def execute(request: dict[str, Any], function: Callable[..., None] | None = None) -> int:
+class StepRequest(TypedDict):
+    """What a step is called with and where it reports; goes to the warm process as JSON.
+
+    Attributes:
+        script: the file of the step.
+        function: the name of the step in it.
+        rule: the rule's name.
+        wildcards: of the job.
+        inputs: paths, in the rule's order.
+        files: inputs and outputs by name.
+        values: wildcards, params and threads by name.
+        log: the job's log.
+        threads: the job's number of threads.
+        started: when the job's process began, in seconds since the epoch.
+    """
+
+    script: str
+    function: str
+    rule: str
+    wildcards: dict[str, str]
+    inputs: list[str]
+    files: dict[str, str | list[str]]
+    values: dict[str, Any]
+    log: str
+    threads: int
+    started: float
+
+
+def execute(request: StepRequest, function: Callable[..., None] | None = None) -> int:
     """Run a request and return its exit status; output goes to the job's log.
 
     Args:
-        request: made by `obtransfer.runtime.step`; holds what JSON can hold.
+        request: made by `obtransfer.runtime.step`.
         function: the step; None to read it from its script.
     """
     terminal = os.dup(2)
@@ -48,7 +76,7 @@ def execute(request: dict[str, Any], function: Callable[..., None] | None = None
     return 0
 
 
-def _call(request: dict[str, Any], function: Callable[..., None] | None) -> None:
+def _call(request: StepRequest, function: Callable[..., None] | None) -> None:
     if function is None:
         function = runpy.run_path(request["script"])[request["function"]]
     use_threads(request["threads"])
@@ -66,14 +94,14 @@ def _typed(value: Any, annotation: Any) -> Any:
     return annotation.read(value) if hasattr(annotation, "read") else annotation(**value)
 
 
-def _notes_of(request: dict[str, Any]) -> Path:
+def _notes_of(request: StepRequest) -> Path:
     """The file beside the rule's logs in which its steps note the batch sizes that fit a backbone."""
     log, name = Path(request["log"]), request["wildcards"].get("backbone", "all")
     folder = next((path for path in log.parents if path.name == request["rule"]), log.parent)
     return folder / f"{name}.batch_sizes.json"
 
 
-def _made(request: dict[str, Any]) -> dict[str, Any]:
+def _made(request: StepRequest) -> dict[str, Any]:
     """The provenance of what the step writes."""
     from obtransfer.artifacts import stored_digest
     from obtransfer.runtime.provenance import git_commit, versions
@@ -90,7 +118,7 @@ def _made(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fail(terminal: int, request: dict[str, Any], message: str) -> int:
+def _fail(terminal: int, request: StepRequest, message: str) -> int:
     """Write the whole message to the log and its end to the terminal."""
     sys.stderr.write(message)
     shown = message if message.count("\n") < 12 else "...\n" + "\n".join(message.splitlines()[-10:]) + "\n"
@@ -99,7 +127,7 @@ def _fail(terminal: int, request: dict[str, Any], message: str) -> int:
     return 1
 
 
-def _write_times(request: dict[str, Any], begun: float) -> None:
+def _write_times(request: StepRequest, begun: float) -> None:
     """Next to the log: seconds until the step's own work began, of the work, of CPU, and the peak memory."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     times = {

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from obtransfer.runtime import warm
-from obtransfer.runtime.execute import execute
+from obtransfer.runtime.execute import StepRequest, execute
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -40,7 +40,7 @@ def run_step(function: Callable[..., None], snakemake: Any, *, preload: Sequence
     sys.exit(execute(request, function))
 
 
-def _request(function: Callable[..., None], snakemake: Any) -> dict[str, Any]:
+def _request(function: Callable[..., None], snakemake: Any) -> StepRequest:
     files = {name: _as_text(value) for name, value in [*snakemake.input.items(), *snakemake.output.items()]}
     values = {
         **dict(snakemake.wildcards.items()),

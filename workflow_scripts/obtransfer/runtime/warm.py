@@ -28,12 +28,33 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from obtransfer.runtime.stop import SIGNALS
 
+if TYPE_CHECKING:
+    from obtransfer.runtime.execute import StepRequest
+
 IDLE_SECONDS = 60.0
 PACKAGES = ("torch", "torchvision", "timm")
+
+
+class Message(TypedDict):
+    """What a caller sends, as JSON behind its length in 8 bytes.
+
+    Attributes:
+        request: of the step.
+        environment: the caller's variables.
+        folder: where it runs.
+        path: its `sys.path`.
+        ignored: numbers of the `SIGNALS` that it ignores.
+    """
+
+    request: StepRequest
+    environment: dict[str, str]
+    folder: str
+    path: list[str]
+    ignored: list[int]
 
 
 def possible() -> bool:
@@ -50,7 +71,7 @@ def possible() -> bool:
     return True
 
 
-def run(request: dict[str, Any], preload: Sequence[str]) -> int:
+def run(request: StepRequest, preload: Sequence[str]) -> int:
     """Have `request` executed by a child of the warm process; its output is this process's.
 
     Args:
@@ -63,13 +84,13 @@ def run(request: dict[str, Any], preload: Sequence[str]) -> int:
     unknown = set(preload) - set(PACKAGES)
     if unknown:
         raise ValueError(f"not preloaded by the warm process: {sorted(unknown)}; it has {PACKAGES}")
-    message: dict[str, Any] = {
+    message: Message = {
         "request": request,
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "path": sys.path,
+        "ignored": [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN],
     }
-    message["ignored"] = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
     with _pass_on() as hand_over, _connect() as connection:
         text = json.dumps(message).encode()
         socket.send_fds(connection, [len(text).to_bytes(8, "big")], [1, 2])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from obtransfer.runtime.stop import SIGNALS
-from obtransfer.runtime.warm import IDLE_SECONDS, PACKAGES, lock
+from obtransfer.runtime.warm import IDLE_SECONDS, PACKAGES, Message, lock
 
 _PR_SET_PDEATHSIG = 1
 
@@ -87,7 +87,7 @@ class Server:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _fork(self, message: dict[str, Any], descriptors: Sequence[int], connection: socket.socket) -> None:
+    def _fork(self, message: Message, descriptors: Sequence[int], connection: socket.socket) -> None:
         server = os.getpid()
         signal.pthread_sigmask(
             signal.SIG_BLOCK, SIGNALS
@@ -145,7 +145,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return found
 
 
-def _become_step(message: dict[str, Any], descriptors: Sequence[int], server: int) -> None:
+def _become_step(message: Message, descriptors: Sequence[int], server: int) -> None:
     """In the child: take over the caller's signals, output, environment and folder, run the step and leave."""
     status = 1
     try:
