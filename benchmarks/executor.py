@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "slurm"))
 from cluster import Cluster
 
 OFFICIAL = ("snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep")
-PLUGIN = Path(__file__).parents[1] / "workflow_scripts" / "snakemake_executor_plugin_submitit"
+NAME = "snakemake-executor-plugin-submitit"
+PLUGIN = Path(__file__).parents[1] / "workflow_scripts" / NAME / NAME.replace("-", "_")
 QUERIES = ("squeue", "sacct", "scontrol", "sacctmgr", "sinfo")
 SNAKEFILE = """\
 rule all:

@@ -53,9 +53,10 @@ echo "make env: installing $list (about 5 GB the first time)" >&2
 # shellcheck disable=SC2086
 VIRTUAL_ENV=$PWD/.venv "$uv" pip install --quiet --require-hashes -r "$list" ||
     fail "the packages of $list could not be installed (see above). Without a network this can't be done; nothing else is needed from it later"
-# Snakemake finds the executor `submitit` among the installed packages; nothing else of workflow_scripts may be found there.
+# Snakemake finds the executor `submitit` among the installed packages.
+plugin=workflow_scripts/snakemake-executor-plugin-submitit/snakemake_executor_plugin_submitit
 for packages in .venv/lib/python3.*/site-packages; do
-    [ ! -d "$packages" ] || ln -sfn ../../../../workflow_scripts/snakemake_executor_plugin_submitit "$packages/"
+    [ ! -d "$packages" ] || ln -sfn "../../../../$plugin" "$packages/"
 done
 # Cached bytecode, also where PYTHONDONTWRITEBYTECODE is set (containers): every step starts a Snakemake, 0.9 s with it, 2.2 s without.
 (unset PYTHONDONTWRITEBYTECODE && .venv/bin/python -c 'import snakemake.cli, submitit, torch, timm')

@@ -73,7 +73,7 @@ def test_the_executor_is_where_snakemake_looks_for_it(folder: Path) -> None:
     assert create(folder).returncode == 0
     link = folder / ".venv/lib/python3.11/site-packages/snakemake_executor_plugin_submitit"
     assert os.path.normpath(link.parent / os.readlink(link)) == str(
-        folder / "workflow_scripts/snakemake_executor_plugin_submitit"
+        folder / "workflow_scripts/snakemake-executor-plugin-submitit/snakemake_executor_plugin_submitit"
     )
 
 
@@ -144,6 +144,6 @@ def test_the_conda_file_has_the_same_versions() -> None:
     import yaml
 
     steps = yaml.safe_load((ROOT / "envs/steps.yaml").read_text())
-    pinned = (ROOT / "envs/requirements.txt").read_text()
+    pinned = "\n" + (ROOT / "envs/requirements.txt").read_text()
     for requirement in steps["dependencies"][-1]["pip"]:
         assert f"\n{requirement} " in pinned, requirement

@@ -56,7 +56,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClu
         path.chmod(0o755)
     monkeypatch.setenv("FAKE_SLURM", str(folder))
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(_ROOT / "workflow_scripts"))
+    monkeypatch.setenv("PYTHONPATH", str(_ROOT / "workflow_scripts/snakemake-executor-plugin-submitit"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     found = FakeCluster(folder)
     yield found

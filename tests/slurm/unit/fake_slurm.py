@@ -62,7 +62,9 @@ def every_job() -> list[dict[str, Any]]:
 
 
 def sbatch(arguments: list[str]) -> None:
-    (script,) = arguments
+    if arguments[0] != "--parsable" or len(arguments) != 2:
+        unknown(f"sbatch {arguments}")
+    script = arguments[1]
     text = Path(script).read_text()
     options: dict[str, str] = {}
     for line in re.findall(r"^#SBATCH --(.*)$", text, re.MULTILINE):
@@ -97,7 +99,9 @@ def sbatch(arguments: list[str]) -> None:
         )  # fmt: skip
         if hold is None:
             start(identity)
-    print(f"Submitted batch job {base}")
+    answer, _, status = (control("answer_sbatch") or "{}").partition("\n")
+    print(answer.format(base))
+    sys.exit(int(status or 0))
 
 
 def start(identity: str) -> None:

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from snakemake_executor_plugin_submitit.step import Step
+from snakemake_executor_plugin_submitit.job.step import Step
 
-SCRIPTS = str(Path(__file__).parents[3] / "workflow_scripts")
+SCRIPTS = str(Path(__file__).parents[3] / "workflow_scripts/snakemake-executor-plugin-submitit")
 
 
 def make_step(folder: Path, command: str, **more: Any) -> Step:
-    """A step with its log and trace in `folder`."""
-    return Step(command, str(folder), "logs/step.log", "trace.json", **more)
+    """A step with its log and outcome in `folder`."""
+    return Step(command, str(folder), "logs/step.log", "outcome.json", **more)
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -27,13 +27,13 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 def in_process(folder: Path, step: Step, *, before: str = "", **environment: str) -> subprocess.Popen[bytes]:
     """The step in a process of its own, as submitit would call it; `before`: Python to run first."""
-    code = f"{before}\nfrom snakemake_executor_plugin_submitit.step import Step\n{step!r}()"
+    code = f"{before}\nfrom snakemake_executor_plugin_submitit.job.step import Step\n{step!r}()"
     return subprocess.Popen(
         [sys.executable, "-c", code], env=clean_environment(PYTHONPATH=SCRIPTS, **environment), cwd=folder
     )
 
 
-def trace(folder: Path) -> dict[str, Any]:
+def outcome(folder: Path) -> dict[str, Any]:
     """What the job wrote about itself."""
-    found: dict[str, Any] = json.loads((folder / "trace.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
     return found

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit.adoption import Action, choose
-from snakemake_executor_plugin_submitit.commands import Seen
-from snakemake_executor_plugin_submitit.fingerprint import digest, file_state
-from snakemake_executor_plugin_submitit.ledger import Ledger, LockedError, Record, read
-from snakemake_executor_plugin_submitit.states import Kind, Verdict
+from snakemake_executor_plugin_submitit.cluster.base import Seen
+from snakemake_executor_plugin_submitit.follow.verdict import Kind, Verdict
+from snakemake_executor_plugin_submitit.journal import Journal, LockedError, Record, read
+from snakemake_executor_plugin_submitit.submit.adoption import Action, choose
+from snakemake_executor_plugin_submitit.submit.fingerprint import digest, file_state
 
 WAIT, SUCCESS, FAILURE, DOOMED = (Verdict(kind, "X") for kind in Kind)
 RUNNING, PENDING, OVER = Seen("RUNNING"), Seen("PENDING", reason="Priority"), Seen("COMPLETED")
@@ -82,13 +82,13 @@ def test_choice(
 
 
 def test_the_journal_comes_back_after_a_kill(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    ledger.open(keep_days=10)
+    journal = Journal(tmp_path)
+    journal.open(keep_days=10)
     first, second = record(), Record("other", "token", 1, "f", "rule", "log")
-    ledger.intend([first, second])
+    journal.intend([first, second])
     first.job_id = "7_0"
-    ledger.submitted([first])
-    ledger.ended(first, "COMPLETED")
+    journal.submitted([first])
+    journal.ended(first, "COMPLETED")
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write('{"record": {"key": "torn"')
     found = read(tmp_path / "journal.jsonl")
@@ -113,24 +113,24 @@ def test_what_ended_long_ago_is_forgotten_and_what_did_not_end_is_kept(tmp_path:
         for ended in ("", "COMPLETED")
     ]
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    ledger = Ledger(tmp_path)
-    ledger.open(keep_days=10)
-    assert list(ledger.records) == ["alive"]
+    journal = Journal(tmp_path)
+    journal.open(keep_days=10)
+    assert list(journal.records) == ["alive"]
 
 
 def test_a_second_controller_is_refused_until_the_first_has_died(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from snakemake_executor_plugin_submitit.ledger import Ledger\n"
-    code += (
-        f"ledger = Ledger(Path({str(tmp_path)!r})); ledger.open(1); print('open', flush=True); time.sleep(60)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "workflow_scripts")}
+    code = "import sys, time; from pathlib import Path; from snakemake_executor_plugin_submitit.journal import Journal\n"
+    code += f"journal = Journal(Path({str(tmp_path)!r})); journal.open(1); print('open', flush=True); time.sleep(60)"
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[3] / "workflow_scripts/snakemake-executor-plugin-submitit")
+    }
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     assert holder.stdout is not None and holder.stdout.readline()
     with pytest.raises(LockedError, match=f"process {holder.pid} on"):
-        Ledger(tmp_path).open(1)
+        Journal(tmp_path).open(1)
     holder.kill()
     holder.communicate()
-    Ledger(tmp_path).open(1)
+    Journal(tmp_path).open(1)
 
 
 def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     told: list[str] = []
-    Ledger(tmp_path, told.append).open(1)
+    Journal(tmp_path, told.append).open(1)
     assert len(told) == 1 and "can't be locked (No locks available)" in told[0]
 
 

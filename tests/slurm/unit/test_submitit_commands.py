@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit import commands
-from snakemake_executor_plugin_submitit.cluster import Batch
-from snakemake_executor_plugin_submitit.commands import CommandError, NoAccounting, Seen
-from snakemake_executor_plugin_submitit.mapping import Request
+from snakemake_executor_plugin_submitit.cluster import commands
+from snakemake_executor_plugin_submitit.cluster.base import Batch, CommandError, Request, Seen
+from snakemake_executor_plugin_submitit.cluster.commands import NoAccounting
+from snakemake_executor_plugin_submitit.cluster.slurm import SlurmCluster, make_executor
+from snakemake_executor_plugin_submitit.job.step import Step
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.slurm import SlurmCluster, make_executor
-from snakemake_executor_plugin_submitit.step import Step
 
 from .conftest import FakeCluster
 
@@ -133,7 +132,7 @@ module load cuda
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec PYTHON -u -m snakemake_executor_plugin_submitit.job STEPS
+exec PYTHON -u -m snakemake_executor_plugin_submitit.job.program STEPS
 """
 GOLDEN_CHECKPOINT = """\
 #!/bin/bash
@@ -151,7 +150,7 @@ GOLDEN_CHECKPOINT = """\
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output STDOUT --cpu-bind=none --cpus-per-task=1 --output=CWD/b/%j.out PYTHON -u -m snakemake_executor_plugin_submitit.job STEPS
+srun --unbuffered --output STDOUT --cpu-bind=none --cpus-per-task=1 --output=CWD/b/%j.out PYTHON -u -m snakemake_executor_plugin_submitit.job.program STEPS
 """
 
 
@@ -168,7 +167,7 @@ def sbatch_text(
         str(Path(folder).absolute() / "%j_0_log.out"), "STDOUT"
     )
     text = re.sub(r"--output \S*_%t_log.out", "--output STDOUT", text).replace(str(Path.cwd()), "CWD")
-    return re.sub(r"(submitit\.job) .*/steps.jsonl'?$", r"\1 STEPS", text, flags=re.MULTILINE)
+    return re.sub(r"(submitit\.job\.program) .*/steps.jsonl'?$", r"\1 STEPS", text, flags=re.MULTILINE)
 
 
 def test_golden_array(cluster: FakeCluster) -> None:
@@ -203,6 +202,6 @@ def test_sbatch_runs_without_the_leaks_and_with_a_time_limit(
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     batch = Batch("token", "name", Path("b"), Request(), (Step("true", ".", "log", "trace"),))
     words = make_executor(batch, ExecutorSettings())._make_submission_command(Path("file.sh"))
-    assert words[-4:] == ["timeout", "60", "sbatch", "file.sh"]
+    assert words[-5:] == ["timeout", "60", "sbatch", "--parsable", "file.sh"]
     assert words[words.index("SLURM_JOB_ID") - 1] == "-u" and "SLURM_CONF" not in words
     assert os.environ["SLURM_JOB_ID"] == "1"

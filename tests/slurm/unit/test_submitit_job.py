@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit import job
-from snakemake_executor_plugin_submitit.step import Step
+from snakemake_executor_plugin_submitit.job import program
+from snakemake_executor_plugin_submitit.job.step import Step
 
-_SCRIPTS = str(Path(__file__).parents[3] / "workflow_scripts")
+_SCRIPTS = str(Path(__file__).parents[3] / "workflow_scripts/snakemake-executor-plugin-submitit")
 
 
 def steps(folder: Path, *commands: str) -> Path:
     path = folder / "steps.jsonl"
-    job.write_steps(path, [Step(c, str(folder), f"{i}.log", f"{i}.json") for i, c in enumerate(commands)])
+    program.write_steps(path, [Step(c, str(folder), f"{i}.log", f"{i}.json") for i, c in enumerate(commands)])
     return path
 
 
 def run(path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The job's program, as the sbatch file calls it."""
-    words = [sys.executable, "-u", "-m", "snakemake_executor_plugin_submitit.job", str(path)]
+    words = [sys.executable, "-u", "-m", "snakemake_executor_plugin_submitit.job.program", str(path)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     clean |= {"PYTHONPATH": _SCRIPTS} | environment
     return subprocess.run(words, env=clean, cwd=path.parent, capture_output=True, text=True, check=False)
@@ -34,8 +34,8 @@ def test_a_step_comes_back_as_it_was_written(tmp_path: Path) -> None:
         "echo 'a\nb' \"ü\"", "/f", "l", "t", ("in 1", "in\t2"), 3.5, checkpoint=True, warning_s=7, restarts=2
     )
     path = tmp_path / "steps.jsonl"
-    job.write_steps(path, [Step("true", "/f", "l", "t"), written])
-    assert job.read_step(path, 1) == written
+    program.write_steps(path, [Step("true", "/f", "l", "t"), written])
+    assert program.read_step(path, 1) == written
 
 
 def test_each_task_of_an_array_runs_its_own_line(tmp_path: Path) -> None:
@@ -52,11 +52,11 @@ def test_a_failing_step_ends_with_an_error(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RuntimeError, match="has 1 steps, task 4 was asked for"):
-        job.read_step(steps(tmp_path, "true"), 4)
-    monkeypatch.setattr(job, "_VISIBLE_S", 0.1)
-    with pytest.raises(RuntimeError, match="not visible on this node"):
-        job.read_step(tmp_path / "nothing", 0)
+    with pytest.raises(RuntimeError, match=r"task 4 needs a line.* has 1 steps"):
+        program.read_step(steps(tmp_path, "true"), 4)
+    monkeypatch.setattr(program, "_VISIBLE_S", 0.1)
+    with pytest.raises(RuntimeError, match="must be visible on this node"):
+        program.read_step(tmp_path / "nothing", 0)
 
 
 def test_a_warning_before_the_step_does_not_end_the_job(
@@ -64,16 +64,16 @@ def test_a_warning_before_the_step_does_not_end_the_job(
 ) -> None:
     before = signal.getsignal(signal.SIGUSR2)
     monkeypatch.setattr(
-        job, "read_step", lambda *_: lambda: signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
+        program, "read_step", lambda *_: lambda: signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN
     )
     try:
-        assert job.main(tmp_path) is True
+        assert program.main(tmp_path) is True
     finally:
         signal.signal(signal.SIGUSR2, before)
 
 
 def test_the_job_imports_the_standard_library_only() -> None:
-    code = "import sys, snakemake_executor_plugin_submitit.job\n"
+    code = "import sys, snakemake_executor_plugin_submitit.job.program\n"
     code += "print(*{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import snakemake.api  # noqa: F401 - first: its modules import each other
-from snakemake_executor_plugin_submitit.command_line import request_of
-from snakemake_executor_plugin_submitit.mapping import (
+from snakemake_executor_plugin_submitit.cluster.base import Request
+from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.submit.resources import (
     KNOWN,
-    Request,
     ResourceError,
     map_resources,
+    request_of,
     split_options,
 )
-from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 
 GOOD: list[tuple[dict[str, Any], int, Request]] = [
     ({}, 1, Request()),

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from snakemake_executor_plugin_submitit.cluster import Refused
-from snakemake_executor_plugin_submitit.submission import Callbacks, Pace, Submitter, can_wait, pack
+from snakemake_executor_plugin_submitit.cluster.base import Refused
+from snakemake_executor_plugin_submitit.submit.queue import Callbacks, Pace, SubmissionQueue, can_wait, pack
 
 
 def test_equal_jobs_share_a_pack_up_to_its_size() -> None:
@@ -57,9 +57,9 @@ class Recorder:
         self.broken: list[Exception] = []
         self.changed = threading.Event()
 
-    def submitter(self, patience_s: float = 60.0) -> Submitter:
+    def submitter(self, patience_s: float = 60.0) -> SubmissionQueue:
         callbacks = Callbacks(self.prepare, self.send, self.give_up, self.told.append, self._broken)
-        return Submitter(callbacks, 0.05, patience_s, Pace(1000))
+        return SubmissionQueue(callbacks, 0.05, patience_s, Pace(1000))
 
     def prepare(self, items: list[Any]) -> tuple[list[list[Any]], list[Any]]:
         return [items], []
@@ -70,8 +70,8 @@ class Recorder:
         self.sent.append(items)
         self.changed.set()
 
-    def give_up(self, items: list[Any], words: str) -> None:
-        self.given_up.append((items, words))
+    def give_up(self, items: list[Any], refusal: Refused) -> None:
+        self.given_up.append((items, str(refusal)))
         self.changed.set()
 
     def _broken(self, error: Exception) -> None:
@@ -81,7 +81,7 @@ class Recorder:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snakemake_executor_plugin_submitit.submission.backoff_s", lambda *_, **__: 0.05)
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submit.queue.backoff_s", lambda *_, **__: 0.05)
 
 
 def test_jobs_that_come_shortly_after_each_other_go_together() -> None:
@@ -144,7 +144,7 @@ def test_an_unexpected_error_is_handed_on() -> None:
 
 
 def test_jobs_that_come_all_the_time_are_sent_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snakemake_executor_plugin_submitit.submission._LONGEST", 3)
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submit.queue._LONGEST", 3)
     recorder = Recorder([])
     submitter = recorder.submitter()
     number, until = 0, time.monotonic() + 10
@@ -165,7 +165,7 @@ def test_what_can_wait_is_sent_with_what_comes_later(monkeypatch: pytest.MonkeyP
     submitter.add([2, 3])
     assert recorder.changed.wait(5) and recorder.sent == [[1, 2, 3]]
     recorder.changed.clear()
-    monkeypatch.setattr("snakemake_executor_plugin_submitit.submission._HOLD_S", 0.3)
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submit.queue._HOLD_S", 0.3)
     submitter.add([4])
     assert recorder.changed.wait(5) and recorder.sent[1] == [4]
     submitter.stop()

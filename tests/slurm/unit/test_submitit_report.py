@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
-from snakemake_executor_plugin_submitit.efficiency import (
+from snakemake_executor_plugin_submitit.cluster.base import Seen
+from snakemake_executor_plugin_submitit.follow.efficiency import (
     Usage,
     own_usage,
     parse_usage,
@@ -16,8 +18,10 @@ from snakemake_executor_plugin_submitit.efficiency import (
     suggest,
     table,
 )
-from snakemake_executor_plugin_submitit.ledger import Record
-from snakemake_executor_plugin_submitit.report import clean_up, failure_text, log_path, own_words
+from snakemake_executor_plugin_submitit.follow.report import clean_up, failure, log_path, own_words
+from snakemake_executor_plugin_submitit.follow.verdict import Kind, Verdict
+from snakemake_executor_plugin_submitit.job import outcome
+from snakemake_executor_plugin_submitit.journal import Record, batch_folder, outcome_path
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -31,7 +35,7 @@ rule train:
     output: model.pt
     jobid: 0
 epoch 1
-Traceback (most recent call last):
+Outcomeback (most recent call last):
   File "train.py", line 3, in <module>
 ValueError: no such task: 'x'
 [Mon Jan  1 00:00:01 2024]
@@ -53,14 +57,17 @@ def test_the_steps_own_words_are_found_in_what_snakemake_prints() -> None:
 
 
 def test_a_failure_says_what_where_why_and_the_last_words(tmp_path: Path) -> None:
-    rule_log, job_log, slurm_log = tmp_path / "rule.log", tmp_path / "job.log", tmp_path / "7.out"
+    rule_log, job_log = tmp_path / "rule.log", tmp_path / "job.log"
     rule_log.write_text("")
     job_log.write_text(PRINTED)
+    record = Record("key", "token", 0, "", "train", str(job_log), job_id="7")
+    slurm_log = batch_folder(tmp_path, record) / "7.out"
+    slurm_log.parent.mkdir(parents=True)
     slurm_log.write_text("submitit INFO\nslurmstepd: error: Detected 1 oom_kill event in StepId=7.batch.\n")
-    text = failure_text(
-        title="rule train (seed=0)", job_id="7", node="n1", state="OUT_OF_MEMORY", why="it needs more", slurm="exit code 0:9",
-        logs=[rule_log, job_log], cluster_log=slurm_log,
-    )  # fmt: skip
+    rule = SimpleNamespace(name="train")
+    job = SimpleNamespace(rule=rule, wildcards_dict={"seed": "0"}, log=[rule_log], is_group=lambda: False)
+    verdict = Verdict(Kind.FAILURE, "OUT_OF_MEMORY", "it needs more")
+    text = failure(tmp_path, job, record, verdict, Seen("OUT_OF_MEMORY", "n1", exit_code="0:9"))
     for part in (
         "rule train (seed=0) failed: it needs more (OUT_OF_MEMORY)",
         "job 7 on n1; exit code 0:9",
@@ -71,14 +78,15 @@ def test_a_failure_says_what_where_why_and_the_last_words(tmp_path: Path) -> Non
     ):
         assert part in text
     assert "submitit INFO" not in text
+    outcome.write(outcome_path(tmp_path, record), {"host": "n2"})
+    assert "  job 7 on n2\n" in failure(tmp_path, job, record, verdict, Seen(""))
 
 
 def test_log_paths_say_rule_and_wildcards_and_never_clash(tmp_path: Path) -> None:
-    plain = log_path(tmp_path, ["train"], [("seed", "0"), ("task", "upper")], "token", 3)
+    plain = log_path(tmp_path, "train", [("seed", "0"), ("task", "upper")], "token", 3)
     assert plain == tmp_path / "train" / "seed=0,task=upper" / "token-3.log"
     odd = {
-        log_path(tmp_path, ["r"], [("x", value)], "t", 0)
-        for value in ("a/b", "a b", "a_b", "../..", "x" * 300)
+        log_path(tmp_path, "r", [("x", value)], "t", 0) for value in ("a/b", "a b", "a_b", "../..", "x" * 300)
     }
     assert len(odd) == 5
     assert all(len(path.relative_to(tmp_path).parts) == 3 and len(path.parent.name) < 130 for path in odd)
@@ -157,7 +165,7 @@ def test_nothing_is_suggested_for_a_group_which_is_no_rule() -> None:
 
 def test_a_fitting_request_gets_no_suggestion() -> None:
     row = {
-        "rule": "r", "asked_min": 30, "used_min_max": 20.0, "asked_mb": 1000, "used_mb_max": 700, "cpus": 1, "cpu_percent": 90,
+        "rule": "r", "requested_min": 30, "used_min_max": 20.0, "requested_mb": 1000, "used_mb_max": 700, "cpus": 1, "cpu_percent": 90,
     }  # fmt: skip
     assert suggest(row) == {}
 

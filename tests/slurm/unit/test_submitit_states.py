@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from snakemake_executor_plugin_submitit.commands import Seen
-from snakemake_executor_plugin_submitit.states import (
-    Kind,
-    Trace,
-    backoff_s,
-    clears_by_waiting,
-    decide,
-    is_crowded,
-)
+from snakemake_executor_plugin_submitit.cluster.base import Seen
+from snakemake_executor_plugin_submitit.cluster.words import backoff_s, clears_by_waiting, is_crowded
+from snakemake_executor_plugin_submitit.follow.verdict import Kind, decide
+from snakemake_executor_plugin_submitit.job.outcome import Outcome
 
-RUNS = Trace(None, "n1")
+RUNS = Outcome(None, "n1")
 DECISIONS = [
     (Seen("PENDING", reason="Priority"), RUNS, 1e6, Kind.WAIT, "PENDING"),
     (Seen("PENDING", reason="Resources"), RUNS, 1e6, Kind.WAIT, "PENDING"),
@@ -31,15 +26,15 @@ DECISIONS = [
     (Seen("PENDING", reason="DependencyNeverSatisfied"), RUNS, 0, Kind.DOOMED, "PENDING"),
     (Seen("PENDING", reason="launch failed requeued held"), RUNS, 0, Kind.DOOMED, "PENDING"),
     (Seen("REQUEUE_HOLD"), RUNS, 0, Kind.DOOMED, "REQUEUE_HOLD"),
-    (Seen("RUNNING"), Trace(0), 1e6, Kind.WAIT, "RUNNING"),
-    (Seen("RUNNING"), Trace(1), 1e6, Kind.WAIT, "RUNNING"),
+    (Seen("RUNNING"), Outcome(0), 1e6, Kind.WAIT, "RUNNING"),
+    (Seen("RUNNING"), Outcome(1), 1e6, Kind.WAIT, "RUNNING"),
     (Seen("COMPLETING"), RUNS, 1e6, Kind.WAIT, "COMPLETING"),
     (Seen("SUSPENDED"), RUNS, 1e6, Kind.WAIT, "SUSPENDED"),
     (Seen("NEW_WORD_OF_SLURM"), RUNS, 1e6, Kind.WAIT, "NEW_WORD_OF_SLURM"),
     (Seen("COMPLETED"), RUNS, 0, Kind.SUCCESS, "COMPLETED"),
-    (Seen("FAILED", exit_code="1:0"), Trace(1), 0, Kind.FAILURE, "FAILED"),
+    (Seen("FAILED", exit_code="1:0"), Outcome(1), 0, Kind.FAILURE, "FAILED"),
     (Seen("FAILED", exit_code="0:9"), RUNS, 0, Kind.FAILURE, "OUT_OF_MEMORY"),
-    (Seen("FAILED", exit_code="1:0"), Trace(137), 0, Kind.FAILURE, "OUT_OF_MEMORY"),
+    (Seen("FAILED", exit_code="1:0"), Outcome(137), 0, Kind.FAILURE, "OUT_OF_MEMORY"),
     (Seen("FAILED", reason="TimeLimit"), RUNS, 0, Kind.FAILURE, "TIMEOUT"),
     (Seen("OUT_OF_MEMORY"), RUNS, 0, Kind.FAILURE, "OUT_OF_MEMORY"),
     (Seen("TIMEOUT"), RUNS, 0, Kind.FAILURE, "TIMEOUT"),
@@ -48,16 +43,16 @@ DECISIONS = [
     (Seen("NODE_FAIL"), RUNS, 100, Kind.FAILURE, "NODE_FAIL"),
     (Seen("PREEMPTED"), RUNS, 10, Kind.WAIT, "PREEMPTED"),
     (Seen("PREEMPTED"), RUNS, 100, Kind.FAILURE, "PREEMPTED"),
-    (None, Trace(0), 0, Kind.SUCCESS, "COMPLETED"),
-    (None, Trace(2), 0, Kind.FAILURE, "FAILED"),
-    (None, Trace(-9), 0, Kind.FAILURE, "OUT_OF_MEMORY"),
+    (None, Outcome(0), 0, Kind.SUCCESS, "COMPLETED"),
+    (None, Outcome(2), 0, Kind.FAILURE, "FAILED"),
+    (None, Outcome(-9), 0, Kind.FAILURE, "OUT_OF_MEMORY"),
     (None, RUNS, 599, Kind.WAIT, "UNKNOWN"),
     (None, RUNS, 600, Kind.FAILURE, "LOST"),
 ]
 
 
 @pytest.mark.parametrize(("seen", "trace", "unchanged_s", "kind", "state"), DECISIONS)
-def test_decision(seen: Seen | None, trace: Trace, unchanged_s: float, kind: Kind, state: str) -> None:
+def test_decision(seen: Seen | None, trace: Outcome, unchanged_s: float, kind: Kind, state: str) -> None:
     verdict = decide(seen, trace, unchanged_s=unchanged_s, patience_s=600)
     assert (verdict.kind, verdict.state) == (kind, state)
     assert verdict.why or kind in (Kind.WAIT, Kind.SUCCESS)

@@ -1,4 +1,4 @@
-"""What runs inside the job: trace, signals, restarts; and that the package is light."""
+"""What runs inside the job: outcome, signals, restarts; and that the package is light."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit.step import StepError
+from snakemake_executor_plugin_submitit.job.step import StepError
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from .steps import SCRIPTS, in_process, make_step, trace
+from .steps import SCRIPTS, in_process, make_step, outcome
 
 _CHECKPOINTS = (
     f'exec {sys.executable} -S -c "import signal, sys, time; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(3)); '
@@ -22,11 +22,11 @@ _CHECKPOINTS = (
 )
 
 
-def test_a_step_leaves_its_output_and_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_leaves_its_output_and_a_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert make_step(tmp_path, "echo out; echo err >&2")() == 0
     assert (tmp_path / "logs/step.log").read_text() == "out\nerr\n"
-    found = trace(tmp_path)
+    found = outcome(tmp_path)
     assert found["exit_code"] == 0 and found["starts"] == 1 and found["end"] >= found["start"]
 
 
@@ -44,7 +44,7 @@ def test_a_failing_step_raises_so_that_slurm_sees_it(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StepError, match="status 7"):
         make_step(tmp_path, "exit 7")()
-    assert trace(tmp_path)["exit_code"] == 7
+    assert outcome(tmp_path)["exit_code"] == 7
     assert make_step(tmp_path, "exit 7", quiet=True)() == 7
 
 
@@ -63,7 +63,7 @@ def test_a_step_that_was_killed_inside_snakemake_is_known_by_its_words(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "words").write_text(words + "\nmore\n")
     assert make_step(tmp_path, "cat words; exit 1", quiet=True)() == status
-    assert trace(tmp_path)["exit_code"] == status
+    assert outcome(tmp_path)["exit_code"] == status
     assert make_step(tmp_path, "exit 1", quiet=True)() == 1  # what an earlier start said does not count
 
 
@@ -100,7 +100,7 @@ def test_a_checkpointing_step_is_requeued(tmp_path: Path, wait_until: Callable[.
     assert process.wait(20) == 144
     log = (tmp_path / "logs/step.log").read_text()
     assert "the time limit is near" in log and "back to the queue" in log
-    assert "exit_code" not in trace(tmp_path)  # not over
+    assert "exit_code" not in outcome(tmp_path)  # not over
 
 
 def test_in_slurm_the_requeue_is_slurms(tmp_path: Path, wait_until: Callable[..., None]) -> None:
@@ -130,7 +130,7 @@ def test_after_the_last_allowed_start_there_is_no_requeue(
     wait_until((tmp_path / "ready").exists)
     process.send_signal(signal.SIGUSR2)
     assert process.wait(20) == 1
-    assert trace(tmp_path)["exit_code"] == 3
+    assert outcome(tmp_path)["exit_code"] == 3
 
 
 def test_a_warned_step_that_goes_on_is_stopped_in_time(
@@ -150,7 +150,7 @@ def test_scancel_ends_the_step(tmp_path: Path, wait_until: Callable[..., None]) 
     wait_until((tmp_path / "ready").exists)
     process.terminate()
     assert process.wait(20) == 1
-    assert trace(tmp_path)["exit_code"] == -signal.SIGTERM
+    assert outcome(tmp_path)["exit_code"] == -signal.SIGTERM
 
 
 def test_snakemake_finds_the_plugin() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from snakemake.common.tests import TestWorkflowsLocalStorageBase
-from snakemake_executor_plugin_submitit.ledger import read
+from snakemake_executor_plugin_submitit.journal import read
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 
 from .conftest import FakeCluster, Workflow
@@ -46,7 +46,7 @@ def test_equal_jobs_go_in_one_sbatch_and_the_table_comes_at_the_end(
     output = workflow.run()
     assert len(cluster.calls("sbatch")) == 1
     assert sorted(cluster.started()) == ["100_0", "100_1", "100_2"]
-    assert "What steps asked for and used" in output and "make  3" in output
+    assert "What steps requested and used" in output and "make  3" in output
     assert "Nothing to be done" in workflow.run()
     assert len(cluster.calls("squeue")) < 40
 
@@ -257,7 +257,10 @@ class TestSnakemakesOwnLocally(OnStub):
 
     @pytest.fixture(autouse=True)
     def _paths(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "workflow_scripts"))
+        monkeypatch.setenv(
+            "PYTHONPATH",
+            str(Path(__file__).parents[3] / "workflow_scripts/snakemake-executor-plugin-submitit"),
+        )
         monkeypatch.chdir(tmp_path)
 
 

@@ -15,15 +15,14 @@ from typing import Any
 
 import pytest
 from runs import Workflow
-from snakemake_executor_plugin_submitit.commands import CommandError, Seen
-from snakemake_executor_plugin_submitit.dispatch import Dispatcher
+from snakemake_executor_plugin_submitit.cluster.base import CommandError, Request, Seen
 from snakemake_executor_plugin_submitit.executor import Executor
-from snakemake_executor_plugin_submitit.grouping import pack_again, sent_together
-from snakemake_executor_plugin_submitit.ledger import JournalError, Ledger, Record, read
-from snakemake_executor_plugin_submitit.mapping import Request
-from snakemake_executor_plugin_submitit.run import Ready, Run
+from snakemake_executor_plugin_submitit.follow.poll import Poller
+from snakemake_executor_plugin_submitit.journal import Journal, JournalError, Record, read
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
-from snakemake_executor_plugin_submitit.status import Watcher
+from snakemake_executor_plugin_submitit.submit.context import Context, Ready
+from snakemake_executor_plugin_submitit.submit.earlier import EarlierJobs
+from snakemake_executor_plugin_submitit.workarounds import pack_again, sent_together
 
 from .conftest import FakeCluster
 
@@ -32,7 +31,7 @@ RUNNING, PENDING = Seen("RUNNING"), Seen("PENDING", reason="Priority")
 
 @dataclass
 class Job:
-    """As much of Snakemake's job as the dispatcher looks at; `marks` holds what is noted of its outputs."""
+    """As much of Snakemake's job as the earlier looks at; `marks` holds what is noted of its outputs."""
 
     output: tuple[str, ...]
     marks: dict[str, str] = field(default_factory=dict)
@@ -73,24 +72,24 @@ class Cluster:
 
 
 class Scene:
-    """A dispatcher after a restart, with a journal that holds `records`."""
+    """A earlier after a restart, with a journal that holds `records`."""
 
     def __init__(self, folder: Path, cluster: Cluster, *records: Record) -> None:
         self.cluster, self.followed, self.told = cluster, [], []
         self.marks: dict[str, str] = {}
-        ledger = Ledger(folder)
-        ledger.open(10)
-        ledger.intend(list(records))
+        journal = Journal(folder)
+        journal.open(10)
+        journal.intend(list(records))
         for record in records:
             if record.job_id:
-                ledger.submitted([record])
-        self.ledger = ledger
+                journal.submitted([record])
+        self.journal = journal
         workflow = SimpleNamespace(persistence=SimpleNamespace(external_jobids=self._noted))
-        watcher = Watcher(cluster, 1800, self.told.append)
+        poller = Poller(cluster, 1800, self.told.append)
         settings = ExecutorSettings(command_timeout_s=10)
-        run = Run(settings, folder, workflow, ledger, cluster, watcher, self.told.append)
-        self.dispatcher = Dispatcher(
-            run, lambda ready, record: self.followed.append((ready.key, record.job_id))
+        context = Context(settings, folder, workflow, journal, cluster, poller, self.told.append)
+        self.earlier = EarlierJobs(
+            context, lambda ready, record: self.followed.append((ready.key, record.job_id))
         )
 
     def _noted(self, job: Job) -> list[str]:
@@ -101,7 +100,7 @@ class Scene:
         return Ready(job, key, fingerprint, dict.fromkeys(outputs, fingerprint), Request(), "command")
 
     def prepare(self, *items: Ready) -> tuple[list[list[str]], list[str]]:
-        packs, later = self.dispatcher.prepare(list(items))
+        packs, later = self.earlier.prepare(list(items))
         return [[ready.key for ready in pack] for pack in packs], [ready.key for ready in later]
 
 
@@ -125,16 +124,16 @@ def test_it_is_waited_for_until_its_time_limit_whatever_the_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float
 ) -> None:
     scene = Scene(tmp_path, Cluster({}), record("a", "out"))
-    scene.ledger.records["a"].at = time.time() - age_s
+    scene.journal.records["a"].at = time.time() - age_s
     if age_s < 0:  # written by a machine whose clock is an hour ahead: this controller's own time counts
         assert scene.prepare(scene.ready("a", "out")) == ([], ["a"])
-        monkeypatch.setattr(scene.dispatcher, "_begun", time.monotonic() - 12.5)
+        monkeypatch.setattr(scene.earlier, "_begun", time.monotonic() - 12.5)
     assert scene.prepare(scene.ready("a", "out")) == ([["a"]], [])
 
 
 def test_a_submission_that_was_never_made_stays_behind_the_job_it_was_to_replace(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Cluster({"5": RUNNING}), record("a", "out", after=["5", "4"]))
-    scene.ledger.records["a"].at = 0.0
+    scene.journal.records["a"].at = 0.0
     ready = scene.ready("a", "out")
     assert scene.prepare(ready) == ([["a"]], [])
     assert ready.after == ("5",) and scene.cluster.cancelled == ["5"]
@@ -143,11 +142,11 @@ def test_a_submission_that_was_never_made_stays_behind_the_job_it_was_to_replace
 def test_another_job_that_writes_the_same_file_is_replaced(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Cluster({"5": RUNNING}), record("old name", "out", job_id="5"))
     ready = scene.ready("new name", "out")
-    scene.ledger.records["old name"].fingerprint = "other"
-    scene.ledger.records["old name"].parts = {"out": "other"}
+    scene.journal.records["old name"].fingerprint = "other"
+    scene.journal.records["old name"].parts = {"out": "other"}
     assert scene.prepare(ready) == ([["new name"]], [])
     assert ready.after == ("5",) and scene.cluster.cancelled == ["5"]
-    assert scene.ledger.records["old name"].ended == "CANCELLING"
+    assert scene.journal.records["old name"].ended == "CANCELLING"
 
 
 def test_nothing_is_sent_while_nobody_knows_whether_another_job_writes_the_file(tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_jobs_behind_others_still_share_a_submission(tmp_path: Path) -> None:
 
 def test_a_step_without_outputs_runs_each_time(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Cluster({"5": Seen("COMPLETED")}), record("a", job_id="5"))
-    scene.ledger.records["a"].ended = "COMPLETED"
+    scene.journal.records["a"].ended = "COMPLETED"
     assert scene.prepare(scene.ready("a")) == ([["a"]], [])
 
 
@@ -202,27 +201,27 @@ class Disk:
 
 def test_a_full_disk_stops_submissions_but_spoils_no_line_of_the_journal(tmp_path: Path) -> None:
     told: list[str] = []
-    ledger = Ledger(tmp_path, told.append)
-    ledger.open(10)
+    journal = Journal(tmp_path, told.append)
+    journal.open(10)
     first, second, third = record("a", "x", job_id="5"), record("b", "y"), record("c", "z")
-    ledger.intend([first])
+    journal.intend([first])
     disk = Disk(tmp_path / "journal.jsonl", 20)
-    ledger._file = disk
+    journal._file = disk
     with pytest.raises(JournalError, match=r"No space left on device.*will be adopted"):
-        ledger.intend([second])
-    assert "b" not in ledger.records
+        journal.intend([second])
+    assert "b" not in journal.records
     for state in ("COMPLETED", "FAILED"):
-        ledger.ended(first, state)
+        journal.ended(first, state)
     assert first.ended == "FAILED" and len(told) == 1
     disk.room = 10_000
-    ledger.intend([third])
+    journal.intend([third])
     assert set(read(tmp_path / "journal.jsonl")) == {"a", "c"}
 
 
 def test_a_journal_in_a_forbidden_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match=r"The journal in .*file/folder can't be written"):
-        Ledger(tmp_path / "file" / "folder").open(10)
+        Journal(tmp_path / "file" / "folder").open(10)
 
 
 class Component:
@@ -238,10 +237,10 @@ def _chunks(size: int, items: Any) -> list[tuple[Any, ...]]:
 
 
 def test_groups_are_packed_as_they_were_sent_and_else_by_their_outputs(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    ledger.open(10)
-    ledger.intend([record("group", "e", "b", job_id="5"), record("failed", "c", "d", job_id="6")])
-    ledger.ended(ledger.records["failed"], "FAILED")
+    journal = Journal(tmp_path)
+    journal.open(10)
+    journal.intend([record("group", "e", "b", job_id="5"), record("failed", "c", "d", job_id="6")])
+    journal.ended(journal.records["failed"], "FAILED")
     parts = [Component(name) for name in "fedcba"]
     packed = pack_again(2, parts, sent_together(tmp_path), _chunks)
     assert [[c.jobs[0].output[0] for c in chunk] for chunk in packed] == [["a", "c"], ["d", "f"], ["b", "e"]]
@@ -250,13 +249,13 @@ def test_groups_are_packed_as_they_were_sent_and_else_by_their_outputs(tmp_path:
 def test_the_queue_and_the_accounting_are_complained_of_separately() -> None:
     told: list[str] = []
     cluster = Cluster(None, complaint="sacct failed")
-    watcher = Watcher(cluster, 1800, told.append)
+    poller = Poller(cluster, 1800, told.append)
     for now in (0.0, 10.0, 20.0, 30.0):
-        assert watcher.poll({"5": Path("none")}, now=now) == {}
+        assert poller.poll({"5": Path("none")}, now=now) == {}
     assert len(told) == 1 and "has not answered 3 times" in told[0]
     cluster.jobs = {}
     for now in (100.0, 110.0):
-        watcher.poll({"5": Path("none")}, now=now)
+        poller.poll({"5": Path("none")}, now=now)
     assert "answers again" in told[1] and "the accounting does not answer" in told[2] and len(told) == 3
 
 
@@ -271,9 +270,9 @@ def test_a_query_that_hangs_does_not_put_off_the_next_poll(
         return {}
 
     executor = Executor.__new__(Executor)
-    watcher = SimpleNamespace(failures=failures, poll=poll)
+    poller = SimpleNamespace(failures=failures, poll=poll)
     cluster = SimpleNamespace(complaint=complaint)
-    executor.run = SimpleNamespace(watcher=watcher, cluster=cluster, trace=lambda _: Path("none"))
+    executor.context = SimpleNamespace(poller=poller, cluster=cluster, outcome=lambda _: Path("none"))
     executor.workflow = SimpleNamespace(
         remote_execution_settings=SimpleNamespace(seconds_between_status_checks=1)
     )

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from snakemake_executor_plugin_submitit import watch
-from snakemake_executor_plugin_submitit.step import Step
+from snakemake_executor_plugin_submitit.job import watch
+from snakemake_executor_plugin_submitit.job.step import Step
 
-from .steps import SCRIPTS, clean_environment, in_process, make_step, trace
+from .steps import SCRIPTS, clean_environment, in_process, make_step, outcome
 
 Wait = Callable[..., None]
 
@@ -132,16 +132,16 @@ def test_a_signal_before_the_start_is_remembered(
 
 
 def _with_popen(folder: Path, init: str, step: Step) -> subprocess.Popen[bytes]:
-    patch = "import os, subprocess, time\nfrom snakemake_executor_plugin_submitit import watch\n"
+    patch = "import os, subprocess, time\nfrom snakemake_executor_plugin_submitit.job import watch\n"
     patch += f"class Early(subprocess.Popen):\n{init}\nwatch.subprocess.Popen = Early\n"
     return in_process(folder, step, before=patch)
 
 
 def test_a_warning_before_the_step_is_read_waits_for_it(tmp_path: Path, wait_until: Wait) -> None:
-    from snakemake_executor_plugin_submitit import job
+    from snakemake_executor_plugin_submitit.job import program
 
     path = tmp_path / "steps.jsonl"
-    words = [sys.executable, "-m", "snakemake_executor_plugin_submitit.job", str(path)]
+    words = [sys.executable, "-m", "snakemake_executor_plugin_submitit.job.program", str(path)]
     process = subprocess.Popen(words, env=clean_environment(PYTHONPATH=SCRIPTS), cwd=tmp_path)
     held_back = 1 << (signal.SIGUSR2 - 1)
 
@@ -152,7 +152,7 @@ def test_a_warning_before_the_step_is_read_waits_for_it(tmp_path: Path, wait_unt
     wait_until(blocked)
     process.send_signal(signal.SIGUSR2)
     step = make_step(tmp_path, "sleep 60", checkpoint=True, warning_s=21)
-    job.write_steps(tmp_path / "new", [step])
+    program.write_steps(tmp_path / "new", [step])
     (tmp_path / "new").rename(path)
     assert process.wait(50) == 144
 
@@ -182,7 +182,7 @@ def test_a_save_is_finished_when_every_process_gets_term(
     assert process.wait(save_s + 60) == 1
     assert (tmp_path / "saved").exists()
     assert told(tmp_path) == ["SIGTERM"]  # a second signal could disturb a save
-    assert trace(tmp_path)["exit_code"] != 0 and not any(map(alive, tree))
+    assert outcome(tmp_path)["exit_code"] != 0 and not any(map(alive, tree))
 
 
 def test_a_save_is_finished_when_term_comes_to_the_job_alone(tmp_path: Path, wait_until: Wait) -> None:

@@ -1,23 +1,21 @@
-"""`python -m snakemake_executor_plugin_submitit [folder]`: the efficiency table on demand, also while a run goes on."""
+"""`python -m snakemake_executor_plugin_submitit [folder]`: the efficiency table, also while a workflow runs."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
-from .efficiency import summarise
-from .ledger import read
+from .follow.efficiency import summarise
+from .journal import journal_path, read
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table over everything in the journal."""
+    """Print the table of everything in the journal."""
     folder = Path(arguments[0] if arguments else ".snakemake/submitit")
-    cluster = SimpleNamespace(forgets=shutil.which("sacct") is not None, calls=Counter())
-    text = summarise(read(folder / "journal.jsonl").values(), cluster, folder)
-    print(text or f"No finished jobs in {folder}/journal.jsonl. Run this in the workflow's folder.")
+    path = journal_path(folder)
+    text = summarise(read(path).values(), folder, accounting=shutil.which("sacct") is not None)
+    print(text or f"{path} has no finished jobs. Run this in the workflow's folder.")
     return 0
 
 

@@ -1,9 +1,8 @@
-"""The executor: Snakemake on one side, a cluster on the other; the decisions are in the modules beside it."""
+"""The executor that Snakemake calls. It connects the parts; the decisions are in the rooms beside it."""
 
 from __future__ import annotations
 
 import asyncio
-import shlex
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -12,33 +11,31 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
-from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
-from . import report, wakeups
 from .cluster import make_cluster
-from .command_line import in_job_options, request_of
-from .commands import CommandError, Seen
-from .dispatch import Dispatcher
-from .efficiency import summarise
-from .explain import failure, tell_of_strangers
-from .fingerprint import fingerprint, job_key
-from .ledger import JournalError, Ledger, LockedError, Record
-from .mapping import ResourceError
-from .run import Ready, Run
-from .sending import Sender
+from .cluster.base import CommandError, Refused, Seen, Unclear
+from .follow import report
+from .follow.efficiency import summarise
+from .follow.poll import Poller
+from .follow.verdict import Kind, Verdict
+from .journal import Journal, JournalError, LockedError, Record
 from .settings import ExecutorSettings
-from .states import Kind, Verdict
-from .status import Watcher
-from .submission import Callbacks, Pace, Submitter, can_wait
+from .submit.context import Context, Ready
+from .submit.earlier import EarlierJobs
+from .submit.fingerprint import fingerprint, job_key
+from .submit.queue import Callbacks, Pace, SubmissionQueue, can_wait
+from .submit.resources import ResourceError, request_of
+from .submit.send import Sender
+from .workarounds import SnakemakeInJob, drop_timers
 
-_SLOWEST_POLL_S = 60.0  # a command that hangs must not put off the next poll for longer
+_LONGEST_PAUSE_S = 60.0  # between two polls, if a command hangs
 
 
-class Executor(RemoteExecutor):
-    """Sends ready jobs to the cluster and follows them; see docs/executor.md."""
+class Executor(SnakemakeInJob):
+    """Submits ready jobs to the cluster and follows them."""
 
     def __post_init__(self) -> None:
-        """Open the journal; the cluster is only asked when a job is ready."""
+        """Open the journal. The cluster is not asked before a job is ready."""
         settings = self.workflow.executor_settings or ExecutorSettings()
         settings.check()
         folder = Path(settings.folder)
@@ -47,19 +44,19 @@ class Executor(RemoteExecutor):
         self.done: list[Record] = []
         self.stopping = self.closed = False
         self._guard = threading.Lock()
-        ledger = Ledger(folder, self.tell)
+        journal = Journal(folder, self.tell)
         try:
             cluster = make_cluster(settings)
-            ledger.open(settings.keep_days)
+            journal.open(settings.keep_days)
         except (CommandError, LockedError, JournalError) as error:
             raise WorkflowError(str(error)) from None
-        watcher = Watcher(cluster, patience_s, self.tell)
-        self.run = Run(settings, folder, self.workflow, ledger, cluster, watcher, self.tell)
-        self.dispatcher = Dispatcher(self.run, self._follow)
-        self.submitter = Submitter(
+        poller = Poller(cluster, patience_s, self.tell)
+        self.context = Context(settings, folder, self.workflow, journal, cluster, poller, self.tell)
+        self.earlier = EarlierJobs(self.context, self._follow)
+        self.queue = SubmissionQueue(
             Callbacks(
-                self.dispatcher.prepare,
-                Sender(self.run, self._follow).send,
+                self.earlier.prepare,
+                Sender(self.context, self._follow).send,
                 self._give_up,
                 self.tell,
                 self._broken,
@@ -70,14 +67,10 @@ class Executor(RemoteExecutor):
             Pace(settings.submissions_per_minute),
         )
 
-    def tell(self, text: str) -> None:
-        """A line on the user's terminal."""
-        self.logger.warning(f"submitit: {text}")
-
     # What Snakemake calls to run jobs.
 
     def run_jobs(self, jobs: list[Any]) -> None:
-        """Everything that is ready now; the queue packs it."""
+        """All jobs that are ready now; the queue packs them."""
         ready = []
         for job in jobs:
             self.run_job_pre(job)
@@ -85,66 +78,41 @@ class Executor(RemoteExecutor):
                 ready.append(self._ready(job))
             except ResourceError as error:
                 self._refuse(job, f"was not submitted: {error}")
-        self.submitter.add(ready)
+        self.queue.add(ready)
 
     def run_job(self, job: Any) -> None:
         """One job alone (Snakemake calls `run_jobs`)."""
         self.run_jobs([job])
 
     def _ready(self, job: Any) -> Ready:
-        request = request_of(job, self.workflow, self.run.settings)
+        request = request_of(job, self.workflow, self.context.settings)
         changes, parts = fingerprint(job, self.workflow.persistence)
         return Ready(job, job_key(job), changes, parts, request, self.format_job_exec(job))
 
-    def get_job_args(self, job: Any, **_: Any) -> str:
-        """The job's own CPUs; without files to wait for (the step waits itself: Snakemake would end with status 0).
-
-        A job on its own also goes without Snakemake's limit of starts per second, which delays its end by that second.
-        """
-        words = str(super(RemoteExecutor, self).get_job_args(job, cores=max(1, int(job.threads))))
-        return words if job.is_group() else f"{words} --max-jobs-per-timespan 100/0s"
-
-    def additional_general_args(self) -> str:
-        """Options of the Snakemake inside a job."""
-        return in_job_options(self.workflow)
-
-    def get_snakefile(self) -> str | Path:
-        """As a path, which Snakemake quotes for the shell; strings it quotes as Python does."""
-        path = Path(super().get_snakefile())
-        return path if path.exists() else str(super().get_snakefile())
-
-    def get_python_executable(self) -> str:
-        """Quoted: an environment may lie in a folder with spaces."""
-        return shlex.quote(super().get_python_executable())
-
     def _follow(self, ready: Ready, record: Record) -> None:
-        """From the submitter's thread: `record.job_id` is this job's from now on."""
+        """From the queue's thread: `record.job_id` is this job's from now on."""
         info = SubmittedJobInfo(ready.job, external_jobid=record.job_id, aux={"record": record})
         with self._guard:
             self.live[record.job_id] = info
-        self.report_job_submission(info, register_job=False)  # noted already, by the token
+        self.report_job_submission(info, register_job=False)  # already recorded, by the token
 
     def _can_wait(self, items: list[Ready]) -> bool:
         with self._guard:
             records = [info.aux["record"] for info in self.live.values()]
-        known = ((record, self.run.watcher.seen.get(record.job_id)) for record in records)
+        known = ((record, self.context.poller.seen.get(record.job_id)) for record in records)
         live = [(_kind(record.request), seen.state if seen else "") for record, seen in known]
         return can_wait([_kind(ready.request.as_dict()) for ready in items], live)
 
-    def _give_up(self, items: list[Ready], words: str) -> None:
+    def _give_up(self, items: list[Ready], refusal: Refused) -> None:
+        unclear = isinstance(refusal, Unclear)
         for ready in items:
-            if ready.record is not None:
-                self.run.ledger.ended(ready.record, "REFUSED")
-            self._refuse(ready.job, f"was refused by the cluster: {words}")
+            if ready.record is not None and not unclear:  # else the next try looks for it again
+                self.context.journal.ended(ready.record, "REFUSED")
+            what = "was submitted, but is not in the queue" if unclear else "was refused by the cluster"
+            self._refuse(ready.job, f"{what}: {refusal}")
 
     def _refuse(self, job: Any, why: str) -> None:
         self.report_job_error(SubmittedJobInfo(job), msg=f"{report.title(job)} {why}\n")
-
-    def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **kwargs: Any) -> None:
-        """Of a group Snakemake prints all but the message, so it is told here."""
-        if msg and job_info.job.is_group():
-            self.tell(msg)
-        super().print_job_error(job_info, msg, **kwargs)
 
     def _broken(self, error: Exception) -> None:
         if isinstance(error, JournalError | OSError):
@@ -156,19 +124,19 @@ class Executor(RemoteExecutor):
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """One poll. What is not yielded is forgotten, and an exception would end the run, so nothing may raise."""
+        """One poll. Snakemake forgets what is not yielded, and an exception would end the run, so nothing may raise."""
         if not active_jobs:
-            return  # Snakemake's thread may ask before `__post_init__` has made what follows
+            return  # Snakemake's thread may ask before `__post_init__` has ended
         begun = time.monotonic()
         verdicts = {} if self.stopping else self._poll(active_jobs)
         least = self.workflow.remote_execution_settings.seconds_between_status_checks
-        # A query that fails or hangs is put off by those who ask it, so the others need not wait for it.
-        ails = self.run.watcher.failures > 0 or bool(getattr(self.run.cluster, "complaint", ""))
+        # A query that fails or hangs has pauses of its own, so the next poll need not wait for it.
+        ails = self.context.poller.failures > 0 or bool(getattr(self.context.cluster, "complaint", ""))
         took = 0.0 if ails else time.monotonic() - begun
-        self.next_seconds_between_status_checks = max(0.2, least, min(_SLOWEST_POLL_S, 10 * took))
+        self.next_seconds_between_status_checks = max(0.2, least, min(_LONGEST_PAUSE_S, 10 * took))
         doomed = [job for job, verdict in verdicts.items() if verdict.kind is Kind.DOOMED]
         if doomed:
-            self.run.cancel(doomed)
+            self.context.cancel(doomed)
         for info in active_jobs:
             verdict = verdicts.get(info.external_jobid)
             if verdict is None or verdict.kind is Kind.WAIT or self.stopping:
@@ -178,67 +146,70 @@ class Executor(RemoteExecutor):
 
     def _poll(self, active_jobs: list[SubmittedJobInfo]) -> dict[str, Verdict]:
         try:
-            return self.run.watcher.poll(
-                {i.external_jobid: self.run.trace(i.aux["record"]) for i in active_jobs}
+            return self.context.poller.poll(
+                {i.external_jobid: self.context.outcome(i.aux["record"]) for i in active_jobs}
             )
         except Exception as error:  # noqa: BLE001 - see check_active_jobs
             self.tell(f"A poll failed unexpectedly ({type(error).__name__}: {error}); trying again.")
             return {}
 
     async def sleep(self) -> None:
-        """Between polls; comes back early when the run ends."""
+        """Between polls; returns early when the run ends."""
         until = time.monotonic() + self.next_seconds_between_status_checks
         while self.wait and (left := until - time.monotonic()) > 0:
-            wakeups.drop_needless()
+            drop_timers()
             await asyncio.sleep(min(0.5, left))
 
     def _finish(self, info: SubmittedJobInfo, verdict: Verdict) -> None:
         record = info.aux["record"]
-        seen = self.run.watcher.seen.get(record.job_id) or Seen("")
+        seen = self.context.poller.seen.get(record.job_id) or Seen("")
         with self._guard:
             self.live.pop(record.job_id, None)
-        self.run.watcher.forget(record.job_id)
+        self.context.poller.forget(record.job_id)
         if verdict.kind is Kind.SUCCESS:
-            self.run.ledger.ended(record, "COMPLETED")
+            self.context.journal.ended(record, "COMPLETED")
             self.done.append(record)
             self.report_job_success(info)
         else:
-            self.run.ledger.ended(record, verdict.state)
+            self.context.journal.ended(record, verdict.state)
             self.report_job_error(
-                info, msg=failure(self.run, info.job, record, verdict, seen), aux_logs=[record.log]
+                info,
+                msg=report.failure(self.context.folder, info.job, record, verdict, seen),
+                aux_logs=[record.log],
             )
 
     # The end.
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Ctrl-C. Snakemake's list misses what is being polled, so ours counts."""
+        """Ctrl-C. Snakemake's list lacks the jobs that are being polled, so ours counts."""
         self.stopping = True
-        self.submitter.stop()
+        self.queue.stop()
         jobs = list(self.live)
-        if jobs and self.run.settings.on_interrupt == "leave":
+        if jobs and self.context.settings.on_interrupt == "leave":
             self.tell(f"Leaving {len(jobs)} jobs queued or running; the next run adopts them.")
         elif jobs:
             for info in self.live.values():
-                self.run.ledger.ended(info.aux["record"], "CANCELLING")
-            self.run.cancel(jobs)
+                self.context.journal.ended(info.aux["record"], "CANCELLING")
+            self.context.cancel(jobs)
 
     def shutdown(self) -> None:
-        """Stop the threads, say what was asked for and used, and tidy up."""
-        self.submitter.stop()
+        """Stop the threads, print what was requested and used, and delete old files."""
+        self.queue.stop()
         super().shutdown()
         if self.closed:
             return
         self.closed = True
-        wakeups.drop_needless(keep=0)
-        run = self.run
+        drop_timers(keep=0)
+        context, settings = self.context, self.context.settings
         if not self.stopping:
-            tell_of_strangers(run, self.dispatcher.asked)
-            text = "" if run.settings.no_efficiency else summarise(self.done, run.cluster, run.folder)
-            if text:
+            self.earlier.tell_of_strangers()
+            if not settings.no_efficiency and (
+                text := summarise(self.done, context.folder, accounting=context.cluster.forgets)
+            ):
                 self.logger.info(text)
-        kept = {record.token for record in run.ledger.records.values() if record.ended != "COMPLETED"}
-        report.clean_up(run.folder, kept, run.settings.keep_days)
-        run.ledger.close()
+        kept = {record.token for record in context.journal.records.values() if record.ended != "COMPLETED"}
+        report.clean_up(context.folder, kept, settings.keep_days)
+        context.journal.close()
 
 
 def _kind(request: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The journal of submissions: what was sent to the cluster, written before and after each sbatch.
 
-An append-only file of JSON lines. A line names its submission by a token that SLURM also gets (as the job's comment), so
-that a controller killed between sbatch and the next line finds its jobs again. A torn last line is ignored.
+The journal is an append-only file of JSON lines. A line names its submission by a token, which SLURM also receives as the
+job's comment. So if the controller is killed between sbatch and the next line, the next run finds its jobs again.
 """
 
 from __future__ import annotations
@@ -13,25 +13,35 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
 
 
 class LockedError(RuntimeError):
-    """Another controller writes this journal."""
+    """Another controller uses this journal."""
 
 
 class JournalError(RuntimeError):
-    """The journal can't be written, so nothing may be sent."""
+    """The journal can't be written, so nothing may be submitted."""
 
 
 @dataclass
 class Record:
-    """One job's last submission. `ended` is SLURM's last word as the controller saw it, empty while it has not.
+    """One job's last submission.
 
-    `parts`: each output → hash of the step that makes it (several steps in a group); `after`: the jobs it was sent behind.
+    Attributes:
+        key: names the job across runs.
+        token, index: name its submission, and its position in it.
+        fingerprint: hash of code, params, software and inputs.
+        rule, log: name of the rule or group, and the step's log.
+        request: what it requested (`Request.as_dict`).
+        parts: output → hash of the step that makes it (a group has several steps).
+        after: ids of the jobs that had to end first.
+        job_id: SLURM's id, "" while sbatch has not answered.
+        ended: SLURM's last word as the controller saw it, "" before the job has ended.
+        at: time of the submission.
     """
 
     key: str
@@ -41,7 +51,6 @@ class Record:
     rule: str
     log: str
     request: dict[str, Any] = field(default_factory=dict)
-    attempt: int = 1
     parts: dict[str, str] = field(default_factory=dict)
     after: list[str] = field(default_factory=list)
     job_id: str = ""
@@ -50,8 +59,11 @@ class Record:
     is_group: bool = False
 
 
-class Ledger:
-    """`records`: job key → its last submission. One controller at a time holds it; the lock dies with its process."""
+_EXAMPLE = Record("", "", 0, "", "", "")
+
+
+class Journal:
+    """`records`: job key → its last submission. One controller at a time holds the lock, which ends with its process."""
 
     def __init__(self, folder: Path, tell: Callable[[str], None] = print) -> None:
         self.folder, self.tell = folder, tell
@@ -66,7 +78,7 @@ class Ledger:
         """Take the lock, read the journal, forget what ended more than `keep_days` ago, and start appending.
 
         Raises:
-            LockedError: naming the process that holds it.
+            LockedError: with the process that holds it.
             JournalError: if the folder can't be written.
         """
         try:
@@ -80,7 +92,7 @@ class Ledger:
         """Before sbatch.
 
         Raises:
-            JournalError: if it can't be written down; then nothing may be sent.
+            JournalError: if it can't be written; then nothing may be submitted.
         """
         for record in records:
             record.at = time.time()
@@ -96,12 +108,12 @@ class Ledger:
         self._note([{"key": r.key, "token": r.token, "job_id": r.job_id} for r in records])
 
     def ended(self, record: Record, state: str) -> None:
-        """When the controller has seen a job's end; not forced to the disk, because SLURM can be asked again."""
+        """The controller has seen a job's end. Not forced to the disk, because SLURM can be asked again."""
         record.ended = state
         self._note([{"key": record.key, "token": record.token, "ended": state}], sync=False)
 
     def makers(self, outputs: Iterable[str]) -> list[Record]:
-        """The last submissions that make any of these files, whatever job they belonged to."""
+        """The last submissions that make any of these files, in whatever job."""
         keys = {key for path in outputs for key in self._makers.get(path, ())}
         return [self.records[key] for key in sorted(keys)]
 
@@ -121,12 +133,12 @@ class Ledger:
             holder = lock.read().strip() or "an unknown process"
             lock.close()
             raise LockedError(
-                f"another run ({holder}) already sends this folder's jobs to the cluster: wait for it or stop it"
+                f"one run at a time can use {self.folder}; another run ({holder}) holds its lock; wait for it or stop it"
             ) from None
         except OSError as error:
             self.tell(
-                f"{self.folder} can't be locked ({error.strerror}): nothing keeps a second run out, so see to it that there "
-                "is none, or leave Snakemake's own lock on (no nolock in the profile)."
+                f"{self.folder} can't be locked ({error.strerror}): nothing keeps a second run out. Make sure that there is "
+                "none, or keep Snakemake's own lock (no nolock in the profile)."
             )
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -134,9 +146,9 @@ class Ledger:
         self._lock = lock
 
     def _read_and_rewrite(self, keep_s: float) -> None:
-        path = self.folder / "journal.jsonl"
+        path = journal_path(self.folder)
         oldest = time.time() - keep_s
-        for record in read(path).values():
+        for record in read(path, self.tell).values():
             if not record.ended or record.at >= oldest:
                 self._remember(record)
         temporary = path.with_suffix(".new")
@@ -154,7 +166,7 @@ class Ledger:
             self._makers.setdefault(path, set()).add(record.key)
 
     def _note(self, lines: list[dict[str, Any]], *, sync: bool = True) -> None:
-        # What only says how it went on can be found out again (by the token, or from SLURM), so the run goes on.
+        # These lines can be found out again, by the token or from SLURM, so the run continues without them.
         try:
             self._write(lines, sync=sync)
             self._told = False
@@ -169,7 +181,7 @@ class Ledger:
         data = "".join(json.dumps(line) + "\n" for line in lines).encode()
         with self._guard:
             left = memoryview(b"\n" + data if self._torn else data)
-            self._torn = True  # a full disk takes half a line: the next one then starts on its own
+            self._torn = True  # a full disk may take half a line: the next write then starts a new one
             while left:
                 left = left[self._file.write(left) :]
             self._torn = False
@@ -178,25 +190,60 @@ class Ledger:
 
     def _advice(self, error: OSError) -> str:
         return (
-            f"The journal in {self.folder} can't be written ({error}). Without it a later run could not find its jobs: make "
-            "room or mend the rights and start again. Jobs that are already on the cluster go on and will be adopted."
+            f"The journal in {self.folder} can't be written ({error}). Without it, a later run could not find its jobs: free "
+            "some space or correct the permissions, and start again. Jobs on the cluster continue and will be adopted."
         )
 
 
-def read(path: Path) -> dict[str, Record]:
-    """The journal's last word on every job."""
+def read(path: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Record]:
+    """The journal's last word on every job. Lines that are not the journal's are passed over and named to `tell`."""
     records: dict[str, Record] = {}
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+    bad = []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines() if path.exists() else [], 1):
         try:
-            entry = json.loads(line)
-            if "record" in entry:
-                record = Record(**entry["record"])
-                records[record.key] = record
-                continue
-            known = records.get(entry["key"])
-            if known is not None and known.token == entry["token"]:
-                known.job_id = entry.get("job_id", known.job_id)
-                known.ended = entry.get("ended", known.ended)
-        except (ValueError, TypeError, KeyError):
-            continue
+            _read_line(line, records)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            bad += [str(number)] if line else []
+    if bad:
+        lines = ", ".join(bad[:10]) + (", ..." if len(bad) > 10 else "")
+        tell(f"{path}: line {lines} can't be read and is passed over; its jobs may be submitted again.")
     return records
+
+
+def _read_line(line: str, records: dict[str, Record]) -> None:
+    entry = json.loads(line)
+    if "record" in entry:
+        record = _checked(Record(**{n: v for n, v in entry["record"].items() if n in vars(_EXAMPLE)}))
+        records[record.key] = record
+        return
+    known = records.get(entry["key"])
+    if known is not None and known.token == entry["token"]:
+        changes = {name: entry[name] for name in ("job_id", "ended") if name in entry}
+        records[known.key] = _checked(replace(known, **changes))
+
+
+def _checked(record: Record) -> Record:
+    """The record, if each value has its field's type; raises TypeError."""
+    for name, value in vars(record).items():
+        wanted = type(getattr(_EXAMPLE, name))
+        if not isinstance(value, (int, float) if wanted is float else wanted):
+            raise TypeError(name)
+    texts = [*record.parts.values(), *record.after]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("parts, after")
+    return record
+
+
+def journal_path(folder: Path) -> Path:
+    """The journal in the plugin's folder."""
+    return folder / "journal.jsonl"
+
+
+def batch_folder(folder: Path, record: Record) -> Path:
+    """Where the files of that submission are."""
+    return folder / "batches" / record.token
+
+
+def outcome_path(folder: Path, record: Record) -> Path:
+    """Where that submission's job records its start and end."""
+    return batch_folder(folder, record) / f"{record.index}.json"

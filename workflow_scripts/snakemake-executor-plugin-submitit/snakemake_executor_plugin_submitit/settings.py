@@ -1,10 +1,10 @@
 """The `--submitit-*` settings.
 
-Annotations must be real types here, not strings: Snakemake makes the command line from them (so no
-`from __future__ import annotations` in this file).
+Snakemake makes the command line from the annotations, which must be types and not strings. So this file has no
+`from __future__ import annotations`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def _setting(default: Any, text: str, **more: Any) -> Any:
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
-    """What a user can set; each field is a command line flag and a line of a profile."""
+    """What a user can set. Each field is an option of the command line and of a profile."""
 
     cluster: str = _setting(
         "slurm",
@@ -48,27 +48,29 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     array_size: int = _setting(
         1000,
-        "At most so many jobs in one sbatch (the cluster's MaxArraySize bounds it further); 1 submits each job alone.",
+        "Maximum number of jobs in one sbatch (the cluster's MaxArraySize also limits it); 1 submits each job alone.",
     )
-    array_parallelism: int = _setting(256, "At most so many tasks of one array run at the same time.")
+    array_parallelism: int = _setting(256, "Maximum number of tasks of one array that run at the same time.")
     collect_seconds: float = _setting(
-        0.5, "Wait so long for more jobs to become ready before submitting, so that they share one sbatch."
+        0.5, "Seconds to wait for more jobs to become ready before submitting, so that they share one sbatch."
     )
-    submissions_per_minute: int = _setting(60, "At most so many sbatch calls a minute.")
-    command_timeout_s: int = _setting(60, "A SLURM command that takes longer than this counts as failed.")
+    submissions_per_minute: int = _setting(60, "Maximum number of sbatch calls per minute.")
+    command_timeout_s: int = _setting(
+        60, "A SLURM command that takes longer than this (in seconds) counts as failed."
+    )
     patience_min: int = _setting(
         30,
-        "How long SLURM may refuse submissions before the step fails, and how long a job that SLURM no longer knows may "
-        "stay without a sign of its end.",
+        "Minutes that SLURM may refuse submissions before the step fails, and minutes after which a job counts as lost that "
+        "SLURM no longer knows and that left no sign of its end.",
     )
     requeues: int = _setting(
         10,
-        "How often one job may start again after preemption, node failure or a checkpoint at its time limit.",
+        "How often a job may start again after preemption, node failure or a checkpoint at its time limit.",
     )
     signal_delay_s: int = _setting(
         120,
-        "Steps with the resource checkpoint=1 get the signal USR2 this long before their time limit (SLURM may send it up "
-        "to a minute earlier).",
+        "Steps with the resource checkpoint=1 receive SIGUSR2 this many seconds before their time limit (SLURM may send it "
+        "up to a minute earlier).",
     )
     on_interrupt: str = _setting(
         "cancel",
@@ -77,40 +79,34 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     ignore_resources: str = _setting(
         "",
-        "Comma-separated names of resources that are meant for Snakemake's own scheduling and not for SLURM.",
+        "Comma-separated names of resources that only Snakemake's scheduler counts; SLURM does not get them.",
     )
     setup: str = _setting(
         "", "Shell line that runs in each job before the step, for example `module load cuda`."
     )
-    no_efficiency: bool = _setting(False, "Don't print what was asked for and used, per rule, at the end.")
+    no_efficiency: bool = _setting(False, "Do not print at the end what each rule requested and used.")
 
     def __post_init__(self) -> None:
-        """Snakemake makes these when this executor was chosen, and before it makes groups."""
-        from .grouping import keep_groups
+        """Snakemake makes the settings of the chosen executor before it makes groups: see `workarounds`."""
+        from .workarounds import keep_groups
 
         keep_groups(Path(self.folder))
 
     def check(self) -> None:
-        """Raise one error that names every impossible setting."""
+        """Raise one WorkflowError that names every impossible setting."""
         floors = {
-            "keep_days": 0,
             "array_size": 1,
             "array_parallelism": 1,
-            "collect_seconds": 0,
             "submissions_per_minute": 1,
             "command_timeout_s": 1,
-            "patience_min": 0,
-            "requeues": 0,
-            "signal_delay_s": 0,
         }
-        wrong = [
-            f"--submitit-{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}"
-            for name, least in floors.items()
-            if getattr(self, name) < least
-        ]
-        for name, known in (("cluster", ("slurm", "local", "debug")), ("on_interrupt", ("cancel", "leave"))):
-            if getattr(self, name) not in known:
-                flag = f"--submitit-{name.replace('_', '-')}"
-                wrong.append(f"{flag} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        wrong = []
+        for one in fields(self):
+            flag, value = f"--submitit-{one.name.replace('_', '-')}", getattr(self, one.name)
+            known = one.metadata.get("choices")
+            if known and value not in known:
+                wrong.append(f"{flag} must be one of {', '.join(known)}; got {value!r}")
+            elif one.type in (int, float) and value < floors.get(one.name, 0):
+                wrong.append(f"{flag} must be at least {floors.get(one.name, 0)}; got {value}")
         if wrong:
-            raise WorkflowError("; ".join(wrong))
+            raise WorkflowError(". ".join(wrong))

@@ -6,33 +6,18 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-# A login step may itself be a SLURM job: its variables would shape the jobs it submits. Those kept say which cluster.
+from .base import KILL_WAIT_S, CommandError, Seen
+
+# The controller may itself run in a SLURM job, whose variables would change the jobs it submits. Those kept name the cluster.
 _KEPT = {"SLURM_CONF", "SLURM_CLUSTERS"}
 _LEAKS = re.compile(r"(SLURM_|SLURMD_|SRUN_|SQUEUE_|SACCT_|SCANCEL_|PMI_|PMIX_)")
 _SQUEUE_FORMAT = "%i|%T|%N|%r|%k"
-KILL_WAIT_S = 30.0  # SLURM's default
 _SACCT_FORMAT = "JobID,State,NodeList,ExitCode,Reason"
 
 
-class CommandError(RuntimeError):
-    """A command that failed, took too long or is not there."""
-
-
 class NoAccounting(CommandError):
-    """This cluster keeps no accounting: asking again is useless."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How SLURM describes a job: `state` is the bare word (`CANCELLED`, not `CANCELLED by 0`)."""
-
-    state: str
-    node: str = ""
-    reason: str = ""
-    exit_code: str = ""
-    comment: str = ""
+    """This cluster keeps no accounting, so asking again is useless."""
 
 
 def leaks(environment: Mapping[str, str]) -> list[str]:
@@ -44,7 +29,7 @@ def run(command: Sequence[str], timeout_s: float) -> str:
     """A command's standard output.
 
     Raises:
-        CommandError: with its name and what it said.
+        CommandError: with the command's name and its message.
     """
     unwanted = leaks(os.environ)
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -62,7 +47,7 @@ def run(command: Sequence[str], timeout_s: float) -> str:
         )
     except FileNotFoundError:
         raise CommandError(
-            f"{command[0]} is not on this machine: is it a login node of the cluster?"
+            f"{command[0]} is not on this machine; run Snakemake on a login node of the cluster"
         ) from None
     except subprocess.TimeoutExpired:
         raise CommandError(f"{command[0]} gave no answer within {timeout_s:g} s") from None
@@ -72,12 +57,14 @@ def run(command: Sequence[str], timeout_s: float) -> str:
         said = " ".join((done.stderr or done.stdout).split())[-500:]
         if "accounting" in said.lower() and "disabled" in said.lower():
             raise NoAccounting(said)
-        raise CommandError(f"{command[0]} failed with status {done.returncode}: {said or 'it said nothing'}")
+        raise CommandError(
+            f"{command[0]} failed with status {done.returncode}: {said or 'it printed nothing'}"
+        )
     return done.stdout
 
 
 def squeue(timeout_s: float) -> dict[str, Seen]:
-    """Every job of this user that SLURM still has in memory, the ones that ended minutes ago included; one call."""
+    """Every job of this user that SLURM has in memory, also those that ended minutes ago; one call."""
     text = run(
         ["squeue", "--me", "--noheader", "--array", "--states=all", f"--format={_SQUEUE_FORMAT}"], timeout_s
     )
@@ -85,7 +72,7 @@ def squeue(timeout_s: float) -> dict[str, Seen]:
 
 
 def parse_squeue(text: str) -> dict[str, Seen]:
-    """Job id → what squeue says; lines that make no sense are left out."""
+    """Job id → what squeue says; other lines are left out."""
     found = {}
     for line in text.splitlines():
         cells = line.split("|", 4)
@@ -96,11 +83,11 @@ def parse_squeue(text: str) -> dict[str, Seen]:
 
 
 def sacct(jobs: Sequence[str], timeout_s: float) -> dict[str, Seen]:
-    """The accounting's view of `jobs` (array ids are asked for once); one call.
+    """The accounting's view of `jobs` (one word for each array); one call.
 
     Raises:
-        NoAccounting: where there is none.
-        CommandError: otherwise.
+        NoAccounting: if the cluster keeps none.
+        CommandError: if there was no answer.
     """
     arrays = sorted({job.partition("_")[0] for job in jobs})
     fields = f"--format={_SACCT_FORMAT}"
@@ -132,13 +119,13 @@ def scancel(jobs: Sequence[str], timeout_s: float, per_call: int = 500) -> int:
 
 
 def whole_arrays(cancelled: Sequence[str], alive: Sequence[str]) -> list[str]:
-    """`cancelled`, with an array's own id in place of its tasks when all of its living tasks are among them."""
+    """`cancelled`, with the array's id instead of its tasks if all its living tasks are among them."""
     kept = {job.partition("_")[0] for job in set(alive) - set(cancelled)}
     return sorted({job if job.partition("_")[0] in kept else job.partition("_")[0] for job in cancelled})
 
 
 def limits(timeout_s: float) -> tuple[int, float]:
-    """The cluster's MaxArraySize (tasks of an array, 0 where arrays are switched off) and KillWait in seconds."""
+    """The cluster's MaxArraySize (tasks of an array, 0 if arrays are switched off) and KillWait in seconds."""
     text = run(["scontrol", "show", "config"], timeout_s)
     found = {name: value for name, value in re.findall(r"(?m)^(MaxArraySize|KillWait)\s*=\s*(\d+)", text)}
     return int(found.get("MaxArraySize", 1001)), float(found.get("KillWait", KILL_WAIT_S))

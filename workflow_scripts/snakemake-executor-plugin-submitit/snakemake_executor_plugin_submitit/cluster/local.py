@@ -1,4 +1,4 @@
-"""This machine in the cluster's place: submitit's local and debug executors, to try a profile on a laptop."""
+"""This machine as a cluster: submitit's local and debug executors, to try a profile on a laptop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .cluster import Batch
-from .commands import KILL_WAIT_S, Seen
-from .settings import ExecutorSettings
+from ..settings import ExecutorSettings
+from .base import KILL_WAIT_S, Batch, Seen
 
 _A_WEEK_MIN = 7 * 24 * 60
 
 
 class LocalCluster:
-    """Each job is a process group of this machine; its id is the number of the process that minds it."""
+    """Each job is a process group of this machine; its id is that of submitit's process around it."""
 
     forgets = False
     kill_wait_s = KILL_WAIT_S
@@ -32,7 +31,7 @@ class LocalCluster:
         return self.settings.array_size
 
     def submit(self, batch: Batch) -> list[str]:
-        """Start one process per step. Memory, partition and the like mean nothing here."""
+        """Start one process per step. Memory, partition and the like have no meaning here."""
         from submitit import LocalExecutor
 
         self.calls["submit"] += 1
@@ -49,15 +48,15 @@ class LocalCluster:
         return [job.job_id for job in jobs]
 
     def observe(self, jobs: Sequence[str]) -> dict[str, Seen | None]:
-        """RUNNING while the process lives; afterwards None: the trace says how it ended."""
+        """RUNNING while the process lives; afterwards None, and the outcome file says how it ended."""
         return {job: Seen("RUNNING") if self._runs(job) else None for job in jobs}
 
     def find(self, token: str) -> dict[int, str]:
-        """Nothing: between the start of a process and its record in the journal there is no gap to speak of."""
+        """Nothing: a process is in the journal as soon as it has started."""
         return {}
 
     def cancel(self, jobs: Sequence[str], alive: Sequence[str]) -> int:
-        """SIGTERM to the minding process, which passes it on."""
+        """SIGTERM to submitit's process, which passes it on."""
         for job in jobs:
             if self._runs(job):
                 os.kill(int(job), signal.SIGTERM)
@@ -101,11 +100,11 @@ class DebugCluster:
         return [f"debug-{number}" for number in range(first, self._count)]
 
     def observe(self, jobs: Sequence[str]) -> dict[str, Seen | None]:
-        """Over already: the trace says how."""
+        """None: all have ended, and the outcome file says how."""
         return {job: None for job in jobs}
 
     def find(self, token: str) -> dict[int, str]:
-        """Nothing: there is nobody else."""
+        """Nothing: no job outlives its submission."""
         return {}
 
     def cancel(self, jobs: Sequence[str], alive: Sequence[str]) -> int:

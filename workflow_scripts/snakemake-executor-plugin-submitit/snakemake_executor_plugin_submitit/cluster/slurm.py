@@ -1,8 +1,9 @@
-"""SLURM, by way of submitit's executor."""
+"""SLURM: submitit writes and submits the sbatch file, `commands` asks and cancels."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -11,15 +12,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ..job.program import write_steps
+from ..settings import ExecutorSettings
 from . import commands
-from .cluster import Batch, Refused
-from .commands import CommandError, NoAccounting, Seen
-from .job import write_steps
-from .mapping import Request
-from .settings import ExecutorSettings
-from .states import ALIVE, backoff_s
+from .base import KILL_WAIT_S, Batch, CommandError, Refused, Request, Seen, Unclear
+from .commands import NoAccounting
+from .words import ALIVE, backoff_s
 
 _COMMENT = "snakemake-submitit:"
+_PROGRAM = f"{__package__.rpartition('.')[0]}.job.program"
 
 
 class SlurmCluster:
@@ -31,20 +32,20 @@ class SlurmCluster:
         missing = [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]
         if missing:
             raise CommandError(
-                f"{', '.join(missing)} not found: this is no login node of a SLURM cluster. To try the workflow here, set "
+                f"a login node of a SLURM cluster is needed; {', '.join(missing)} not found; to try the workflow here, set "
                 "--submitit-cluster local"
             )
         self.settings = settings
         self.calls: Counter[str] = Counter()
-        self.complaint = ""  # what accounting last said, "" while it answers
+        self.complaint = ""  # the last error of sacct; "" while it answers
         self._accounting = True
         self._sacct_failures = 0
         self._sacct_not_before = 0.0
-        self.kill_wait_s = commands.KILL_WAIT_S
+        self.kill_wait_s = KILL_WAIT_S
         self._max_batch: int | None = None
 
     def max_batch(self) -> int:
-        """The smaller of the user's and the cluster's bound, asked for once; 1 where arrays are switched off."""
+        """The smaller of the user's and the cluster's limit, asked for once; 1 if arrays are switched off."""
         if self._max_batch is None:
             try:
                 self.calls["scontrol"] += 1
@@ -55,7 +56,7 @@ class SlurmCluster:
         return self._max_batch
 
     def submit(self, batch: Batch) -> list[str]:
-        """One sbatch, an array when there are several steps."""
+        """One sbatch; an array if there are several steps. Raises Unclear if sbatch succeeds without printing an id."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         self.calls["sbatch"] += 1
@@ -65,14 +66,14 @@ class SlurmCluster:
             raise Refused(_last_words(error)) from error
 
     def observe(self, jobs: Sequence[str]) -> dict[str, Seen | None]:
-        """squeue for all jobs; sacct once for those that squeue has forgotten. squeue's word wins."""
+        """squeue for all jobs, and sacct once for those that squeue has forgotten. squeue takes precedence."""
         self.calls["squeue"] += 1
         queue = commands.squeue(self.settings.command_timeout_s)
         found: dict[str, Seen | None] = {job: queue.get(job) for job in jobs}
         gone = [job for job, seen in found.items() if seen is None]
         for job, seen in (self._ask_accounting(gone) if gone else {}).items():
             if job in found and found[job] is None and seen.state not in ALIVE:
-                found[job] = seen  # "alive" there but not in the queue: a record that was never closed
+                found[job] = seen  # alive for sacct but not in the queue: an entry that was never closed
         return found
 
     def find(self, token: str) -> dict[int, str]:
@@ -109,15 +110,13 @@ class SlurmCluster:
 def sbatch_parameters(batch: Batch, settings: ExecutorSettings) -> dict[str, Any]:
     """submitit's parameters for a batch.
 
-    A step with `checkpoint` runs under srun, because SLURM tells only srun's processes that they are preempted; others run
-    directly, which starts faster. With several tasks the step itself calls srun or mpirun, so it runs directly, too.
+    A step with `checkpoint` runs under srun, because SLURM announces preemption only to srun's processes. Other steps run
+    directly, which starts faster; so do steps with several tasks, which call srun or mpirun themselves.
     """
     request = batch.request
     under_srun = request.checkpoint and request.tasks == 1
     name = "%A_%a.out" if len(batch.steps) > 1 else "%j.out"
-    log = (
-        f"{str(batch.folder.absolute()).replace('%', '%%')}/{name}"  # SLURM replaces %-signs in folders, too
-    )
+    log = f"{str(batch.folder.absolute()).replace('%', '%%')}/{name}"  # SLURM replaces %-signs in folders too
     more: dict[str, Any] = {"output": log, "requeue": True, **dict(request.extra)}
     if request.checkpoint and not under_srun:
         more["signal"] = f"B:USR2@{settings.signal_delay_s}"
@@ -144,7 +143,7 @@ def sbatch_parameters(batch: Batch, settings: ExecutorSettings) -> dict[str, Any
         "setup": [settings.setup] if settings.setup else None,
         "additional_parameters": more,
         "use_srun": under_srun,
-        # srun takes neither the CPUs nor the output of sbatch by itself; binding fails on some nodes.
+        # srun does not inherit sbatch's CPUs and output; binding fails on some nodes.
         "srun_args": ["--cpu-bind=none", f"--cpus-per-task={request.cpus}", f"--output={log}"]
         if under_srun
         else None,
@@ -164,16 +163,20 @@ def make_executor(batch: Batch, settings: ExecutorSettings) -> Any:
     steps = batch.folder.absolute() / "steps.jsonl"
 
     class Sender(SlurmExecutor):
-        """Sends from a clean environment, with a time limit, and arrays in the same way as single jobs."""
+        """Submits from a clean environment, with a time limit, and arrays in the same way as single jobs."""
 
         @property
         def _submitit_command_str(self) -> str:
-            return f"{self.python} -u -m {__package__}.job {shlex.quote(str(steps))}"
+            return f"{self.python} -u -m {_PROGRAM} {shlex.quote(str(steps))}"
 
         def _make_submission_command(self, submission_file_path: Any) -> list[str]:
             unset = [word for name in commands.leaks(os.environ) for word in ("-u", name)]
             limit = ["timeout", f"{settings.command_timeout_s:g}"] if shutil.which("timeout") else []
-            return ["env", *unset, *limit, "sbatch", str(submission_file_path)]
+            return ["env", *unset, *limit, "sbatch", "--parsable", str(submission_file_path)]
+
+        @staticmethod
+        def _get_job_id_from_submission_command(string: bytes | str) -> str:
+            return read_job_id(string if isinstance(string, str) else string.decode(errors="replace"))
 
         def send(self) -> list[str]:
             steps.parent.mkdir(parents=True, exist_ok=True)
@@ -186,14 +189,26 @@ def make_executor(batch: Batch, settings: ExecutorSettings) -> Any:
 
     parameters = sbatch_parameters(batch, settings)
     python = shlex.quote(sys.executable)
-    # `exec`: the job's first process is Python itself and not a shell, which would take the signals and the exit status.
+    # `exec` makes Python the job's first process. A shell would keep the signals and the exit status to itself.
     executor = Sender(batch.folder, python=python if parameters["use_srun"] else f"exec {python}")
     executor.update_parameters(**parameters)
     return executor
+
+
+def read_job_id(answer: str) -> str:
+    """The id in sbatch's answer: `83`, `83;cluster` or `Submitted batch job 83` on a line of its own.
+
+    Raises:
+        Unclear: for any other answer. sbatch reported success, so the jobs exist unless a wrapper around it is wrong.
+    """
+    found = re.findall(r"(?m)^(?:Submitted batch job )?(\d+)(?:;[\w.-]+)?\s*$", answer)
+    if len(set(found)) == 1:
+        return str(found[0])
+    raise Unclear(f"sbatch must print a job id; got {answer.strip()[-100:]!r}")
 
 
 def _last_words(error: Exception) -> str:
     cause = error.__cause__
     if getattr(cause, "returncode", None) == 124:
         return "sbatch gave no answer within the time limit"
-    return " ".join(str(error).split()) or str(cause or "sbatch failed and said nothing")
+    return " ".join(str(error).split()) or str(cause or "sbatch failed and printed nothing")

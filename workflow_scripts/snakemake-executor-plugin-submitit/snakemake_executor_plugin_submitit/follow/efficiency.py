@@ -1,4 +1,4 @@
-"""Asked against used, per rule, with a suggestion for the profile."""
+"""What each rule requested and used, with suggestions for the profile."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cluster import Cluster
-from .commands import CommandError, run
-from .ledger import Record
-from .trace import read_dict
+from ..cluster.base import CommandError
+from ..cluster.commands import run
+from ..job.outcome import read_all
+from ..journal import Record, outcome_path
 
 _FIELDS = "JobID,ElapsedRaw,TotalCPU,MaxRSS,TRESUsageInMax"
 _UNITS = {"": 1 / (1 << 20), "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
@@ -21,7 +21,7 @@ _UNITS = {"": 1 / (1 << 20), "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**
 
 @dataclass(frozen=True)
 class Usage:
-    """What one job used; None where nobody knows. GPU use in per cent, GPU memory in MB."""
+    """What one job used; None if unknown. GPU use in per cent, GPU memory in MB."""
 
     elapsed_s: float | None = None
     cpu_s: float | None = None
@@ -52,15 +52,15 @@ def parse_usage(text: str) -> dict[str, Usage]:
     return found
 
 
-def own_usage(trace: dict[str, Any]) -> Usage:
+def own_usage(outcome: dict[str, Any]) -> Usage:
     """From what the job measured itself."""
-    if "end" not in trace:
+    if "end" not in outcome:
         return Usage()
-    return Usage(trace["end"] - trace["start"], trace.get("cpu_s"), trace.get("max_rss_mb"))
+    return Usage(outcome["end"] - outcome["start"], outcome.get("cpu_s"), outcome.get("max_rss_mb"))
 
 
 def table(jobs: Sequence[tuple[Record, Usage]]) -> list[dict[str, Any]]:
-    """One row per rule: number of jobs, what they asked for at most, and the median and maximum of what they used."""
+    """One row per rule: number of jobs, their largest request, and the median and maximum of their use."""
     rules: dict[str, list[tuple[Record, Usage]]] = {}
     for record, usage in jobs:
         if usage.elapsed_s is not None:
@@ -80,10 +80,10 @@ def _row(rule: str, members: Sequence[tuple[Record, Usage]]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "rule": rule,
         "jobs": len(members),
-        "asked_min": max(int(r.get("runtime_min", 0)) for r in requests) or None,
+        "requested_min": max(int(r.get("runtime_min", 0)) for r in requests) or None,
         "used_min_median": round(statistics.median(elapsed), 1),
         "used_min_max": round(max(elapsed), 1),
-        "asked_mb": max(
+        "requested_mb": max(
             int(r.get("mem_mb", 0)) or int(r.get("mem_mb_per_cpu", 0)) * r.get("cpus", 1) for r in requests
         )
         or None,
@@ -92,21 +92,21 @@ def _row(rule: str, members: Sequence[tuple[Record, Usage]]) -> dict[str, Any]:
         "cpu_percent": round(100 * cpu_s / allocated) if allocated else None,
         "gpu_percent": round(statistics.mean(gpu)) if gpu else None,
     }
-    # A group's name is no rule's, so that nothing can be set for it.
+    # A group is not a rule: nothing can be set for it.
     row["suggestion"] = {} if any(record.is_group for record, _ in members) else suggest(row)
     return row
 
 
 def suggest(row: dict[str, Any]) -> dict[str, int]:
-    """Resources and threads to set where a request is far from the use (over twice, or within a tenth), else nothing."""
+    """Resources and threads to set where a request exceeds twice the use or leaves less than a tenth; else nothing."""
     better = {}
-    for name, asked, used, least in (
-        ("runtime", row["asked_min"], row["used_min_max"], 5),
-        ("mem_mb", row["asked_mb"], row["used_mb_max"], 200),
+    for name, requested, used, least in (
+        ("runtime", row["requested_min"], row["used_min_max"], 5),
+        ("mem_mb", row["requested_mb"], row["used_mb_max"], 200),
     ):
-        if asked and used is not None and (asked > 2 * max(used, least) or used > 0.9 * asked):
+        if requested and used is not None and (requested > 2 * max(used, least) or used > 0.9 * requested):
             better[name] = max(least, _round_up(1.3 * used))
-            if better[name] == asked:
+            if better[name] == requested:
                 del better[name]
     if row["cpus"] > 1 and row["cpu_percent"] is not None and row["cpu_percent"] < 50:
         better["threads"] = max(1, round(row["cpus"] * row["cpu_percent"] / 100 + 0.49))
@@ -122,7 +122,7 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     ]
-    return "\n".join(["What steps asked for and used:", *lines, *_hints(rows)])
+    return "\n".join(["What steps requested and used:", *lines, *_hints(rows)])
 
 
 def _hints(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -142,16 +142,16 @@ def _hints(rows: Sequence[dict[str, Any]]) -> list[str]:
     return ["Suggested for the profile:", *lines] if lines else []
 
 
-def summarise(records: Iterable[Record], cluster: Cluster, folder: Path, timeout_s: float = 30) -> str:
-    """The table over the jobs that succeeded; also written to `<folder>/efficiency.txt`. One sacct call."""
+def summarise(records: Iterable[Record], folder: Path, *, accounting: bool, timeout_s: float = 30) -> str:
+    """The table of all jobs that succeeded; also written to `<folder>/efficiency.txt`. One sacct call if `accounting`."""
     done = [r for r in records if r.ended == "COMPLETED"]
     if not done:
         return ""
     measured: dict[str, Usage] = {}
-    if cluster.forgets:
+    if accounting:
         ids = ",".join(sorted({r.job_id.partition("_")[0] for r in done}))
         command = ["sacct", "-n", "-P", f"--format={_FIELDS}", f"--jobs={ids}"]
-        with contextlib.suppress(CommandError):  # no accounting: the jobs' own measurements have to do
+        with contextlib.suppress(CommandError):  # then the jobs' own measurements must do
             measured = parse_usage(run(command, timeout_s))
     rows = table([(r, _joined(measured.get(r.job_id, Usage()), folder, r)) for r in done])
     if not rows:
@@ -162,12 +162,11 @@ def summarise(records: Iterable[Record], cluster: Cluster, folder: Path, timeout
 
 
 def _joined(slurm: Usage, folder: Path, record: Record) -> Usage:
-    own = own_usage(read_dict(folder / "batches" / record.token / f"{record.index}.json"))
-    memory = _larger(slurm.rss_mb, own.rss_mb)
+    own = own_usage(read_all(outcome_path(folder, record)))
     return Usage(
         slurm.elapsed_s or own.elapsed_s,
         _larger(slurm.cpu_s, own.cpu_s),
-        memory,
+        _larger(slurm.rss_mb, own.rss_mb),
         slurm.gpu_percent,
         slurm.gpu_mem_mb,
     )

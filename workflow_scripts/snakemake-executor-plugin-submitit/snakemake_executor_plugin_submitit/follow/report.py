@@ -1,4 +1,4 @@
-"""What the user reads when a step fails, where logs lie, and when they are deleted."""
+"""What the user reads when a step fails, where logs are, and when they are deleted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cluster.base import Seen
+from ..job import outcome
+from ..journal import Record, batch_folder, outcome_path
+from .verdict import Verdict
+
 _ODD = re.compile(r"[^A-Za-z0-9._=+,-]+")
-# What the Snakemake inside the job says around the step's own words.
+# What the Snakemake inside the job prints around the step's own words.
 _BOILERPLATE = re.compile(
     r"^(host: |Building DAG of jobs|Using shell: |Provided |Rules claiming more|Select jobs to execute|Execute \d+ jobs"
     r"|Job stats|job +count$|-{5,}|total +\d|\[\w{3} \w{3} +\d|Shutting down|Exiting because|WorkflowError:$|Will exit after"
@@ -23,17 +28,10 @@ _BOILERPLATE = re.compile(
 )
 
 
-def log_path(
-    folder: Path, names: Sequence[str], wildcards: Sequence[tuple[str, str]], token: str, index: int
-) -> Path:
-    """`<folder>/<rule>/<wildcard=value,...>/<submission>.log`; odd characters and long names are replaced, never clashing."""
-    rule = _safe("+".join(names)) or "job"
-    return (
-        folder
-        / rule
-        / _safe(",".join(f"{name}={value}" for name, value in wildcards))
-        / f"{token}-{index}.log"
-    )
+def log_path(folder: Path, name: str, wildcards: Sequence[tuple[str, str]], token: str, index: int) -> Path:
+    """`<folder>/<rule>/<wildcard=value,...>/<submission>.log`; odd characters and long names are replaced by a hash."""
+    values = ",".join(f"{key}={value}" for key, value in wildcards)
+    return folder / _safe(name) / _safe(values) / f"{token}-{index}.log"
 
 
 def _safe(name: str, longest: int = 100) -> str:
@@ -45,14 +43,14 @@ def _safe(name: str, longest: int = 100) -> str:
 
 
 def own_words(text: str, most: int = 12) -> list[str]:
-    """The last lines that the step itself wrote, Snakemake's frame around them left out (unless there is nothing else)."""
+    """The last lines that the step itself wrote, without Snakemake's frame (unless there is nothing else)."""
     lines = [line.rstrip() for line in text.splitlines()]
     own = [line for line in lines if not _BOILERPLATE.match(line)]
     return (own or [line for line in lines if line])[-most:]
 
 
 def tail(path: Path, size: int = 20_000) -> str:
-    """The end of a file as text, empty if there is none."""
+    """The end of a file as text; empty if the file does not exist."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
@@ -62,43 +60,33 @@ def tail(path: Path, size: int = 20_000) -> str:
         return ""
 
 
-def failure_text(
-    *,
-    title: str,
-    job_id: str,
-    node: str,
-    state: str,
-    why: str,
-    slurm: str,
-    logs: Iterable[Path],
-    cluster_log: Path | None = None,
-) -> str:
-    """The message of a failed step.
+def failure(folder: Path, job: Any, record: Record, verdict: Verdict, seen: Seen) -> str:
+    """The message of a failed step: what, where, why, the step's own last words, and the paths of its logs.
 
     Args:
-        title: rule and wildcards.
-        job_id, node: on the cluster.
-        state, why: SLURM's word, and what it means.
-        slurm: SLURM's own reason and exit code.
-        logs: the step's own log files first, then what its job printed: the first with any words is quoted.
-        cluster_log: SLURM's output file of the job, for what slurmstepd says.
+        folder: the plugin's folder.
+        job: Snakemake's job.
+        record: its submission.
+        verdict: what its end means.
+        seen: SLURM's last word on it.
     """
-    paths = list(logs)
+    logs = [*([] if job.is_group() else map(str, job.log)), record.log]
+    paths = [Path(log) for log in logs]
+    node = seen.node or outcome.read(outcome_path(folder, record)).host or "no node"
+    said = [
+        f"{name} {word}" for name, word in (("reason", seen.reason), ("exit code", seen.exit_code)) if word
+    ]
     lines = [
-        f"{title} failed: {why or state} ({state})",
-        f"  job {job_id} on {node or 'no node'}" + (f"; {slurm}" if slurm else ""),
+        f"{title(job)} failed: {verdict.why or verdict.state} ({verdict.state})",
+        "; ".join([f"  job {record.job_id} on {node}", *([", ".join(said)] if said else [])]),
     ]
     for path in paths:
-        words = own_words(tail(path))
-        if words:
+        if words := own_words(tail(path)):
             lines += [f"  last lines of {path}:", *(f"    {line}" for line in words)]
             break
-    daemon = (
-        [line for line in tail(cluster_log).splitlines() if "slurmstepd" in line or "srun: error" in line]
-        if cluster_log
-        else []
-    )
-    lines += [f"  SLURM: {line.strip()}" for line in daemon[-3:]]
+    slurm = tail(batch_folder(folder, record) / f"{record.job_id}.out").splitlines()
+    daemon = [line.strip() for line in slurm if "slurmstepd" in line or "srun: error" in line]
+    lines += [f"  SLURM: {line}" for line in daemon[-3:]]
     lines += [f"  log: {path}" for path in paths]
     return "\n        ".join(lines) + "\n        "  # inside Snakemake's own frame
 

@@ -1,4 +1,4 @@
-"""The small file in which a job records its own start and end; only the standard library, because jobs import it."""
+"""The outcome file, in which a job records its own start and end."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Trace:
-    """What decisions need of it: `exit_code` is None while the job runs or after it was killed."""
+class Outcome:
+    """The part that decisions need: `exit_code` is None while the job runs, and after it was killed."""
 
     exit_code: int | None = None
     host: str = ""
 
 
-def read_dict(path: str | Path) -> dict[str, Any]:
-    """Everything a job wrote about itself, empty if nothing readable."""
+def read_all(path: str | Path) -> dict[str, Any]:
+    """Everything the job wrote about itself; empty if the file is missing or unreadable."""
     try:
         found = json.loads(Path(path).read_text())
     except (OSError, ValueError):
@@ -26,14 +26,14 @@ def read_dict(path: str | Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read(path: str | Path) -> Trace:
-    """The part of it that decisions need."""
-    found = read_dict(path)
-    return Trace(found.get("exit_code"), str(found.get("host", "")))
+def read(path: str | Path) -> Outcome:
+    """The part that decisions need."""
+    found = read_all(path)
+    return Outcome(found.get("exit_code"), str(found.get("host", "")))
 
 
-def write(path: str | Path, record: dict[str, Any]) -> None:
-    """Replace the file in one step: a reader never sees half of it."""
+def write(path: str | Path, outcome: dict[str, Any]) -> None:
+    """Replace the file in one step, so that a reader never sees half of it."""
     temporary = Path(f"{path}.{os.getpid()}")
-    temporary.write_text(json.dumps(record))
+    temporary.write_text(json.dumps(outcome))
     temporary.replace(path)

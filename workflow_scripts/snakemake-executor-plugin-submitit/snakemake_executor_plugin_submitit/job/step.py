@@ -1,11 +1,10 @@
-"""The part that runs inside the job: run the step under `watch`, leave a trace, ask to be requeued.
+"""One step inside its job: wait for its inputs, run it under `watch`, write its outcome, put the job back in the queue.
 
-`job` calls a `Step` on the node (submitit does with `cluster: local`). Only the standard library is used here, so that a
-short step does not wait for imports.
+`program` calls a `Step` on the node; submitit does so with `--submitit-cluster local`.
 
-Signals: a step with `checkpoint=1` gets USR2 some time before its limit (through srun from SLURM, else from here). The
-Snakemake inside the job would die of it, so it starts with USR2 ignored, and its children inherit that: only a step that
-installs a handler notices. NCCL uses USR1, hence USR2.
+Signals: a step with `checkpoint=1` receives SIGUSR2 some time before its time limit (from SLURM if it runs under srun, else
+from `watch`). The Snakemake inside the job would die of SIGUSR2, so it starts with the signal ignored, and its children
+inherit that: only a step that installs a handler receives it. NCCL uses SIGUSR1, hence SIGUSR2.
 """
 
 from __future__ import annotations
@@ -21,16 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import trace
+from . import outcome
 from .watch import Watch
 
 _LOCAL_REQUEUE_STATUS = 144  # submitit's local executor starts a job with this exit status again
+_GIVEN_UP, _NO_INPUT = 75, 66
 _KILLED = 137
 _KILLED_WORDS = re.compile(rb"(?m)^.*(died with <Signals\.SIGKILL: 9>|returned non-zero exit status 137)\.$")
 
 
 class StepError(RuntimeError):
-    """The step ended with an error; its own words are in the log."""
+    """The step failed; its own words are in the log."""
 
 
 @dataclass
@@ -40,21 +40,21 @@ class Step:
     Attributes:
         command: shell line that runs Snakemake on exactly this job.
         folder: working directory of the workflow.
-        log: where the step's output goes, appended to on a restart.
-        trace: small file in which the job records its start and end.
+        log: file for the step's output; a restart appends to it.
+        outcome: file in which the job records its start and end.
         wait_for: inputs that must be visible on the node first (shared file systems show new files late).
         latency_wait_s: how long to wait for them.
-        checkpoint: whether the step can go on from where it was warned.
-        warning_s: how long before the limit it is warned.
+        checkpoint: whether the step saves its state on SIGUSR2 and can resume.
+        warning_s: how long before the time limit SIGUSR2 comes.
         restarts: how often the job may start again.
-        kill_wait_s: how long SLURM waits between TERM and KILL when it ends a job.
-        quiet: return the exit status instead of raising (in-process debugging).
+        kill_wait_s: how long SLURM waits between SIGTERM and SIGKILL when it ends a job.
+        quiet: return the exit status instead of raising (`--submitit-cluster debug`).
     """
 
     command: str
     folder: str
     log: str
-    trace: str
+    outcome: str
     wait_for: tuple[str, ...] = ()
     latency_wait_s: float = 5.0
     checkpoint: bool = False
@@ -71,47 +71,41 @@ class Step:
         """
         os.chdir(self.folder)
         Path(self.log).parent.mkdir(parents=True, exist_ok=True)
-        earlier = trace.read_dict(self.trace)
+        earlier = outcome.read_all(self.outcome)
         restarts = max(int(os.environ.get("SLURM_RESTART_COUNT", "0")), int(earlier.get("starts", 0)))
-        record: dict[str, Any] = {
+        found: dict[str, Any] = {
             "job_id": _job_id(),
             "host": socket.gethostname(),
             "starts": restarts + 1,
             "start": time.time(),
         }
-        trace.write(self.trace, record)
+        outcome.write(self.outcome, found)
         with open(self.log, "a", buffering=1) as log:
             begun = log.tell()
             status = self._run(log, restarts)
             if status and _was_killed(self.log, begun):
                 status = _KILLED
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
-            record |= {
+            found |= {
                 "exit_code": status,
                 "end": time.time(),
                 "cpu_s": used.ru_utime + used.ru_stime,
                 "max_rss_mb": used.ru_maxrss / 1024,
             }
-            trace.write(self.trace, record)
+            outcome.write(self.outcome, found)
         if status and not self.quiet:
             raise StepError(f"the step ended with status {status}; its output is in {self.log}")
         return status
 
     def _run(self, log: Any, restarts: int) -> int:
         if restarts > self.restarts:
-            print(
-                f"submitit: started again {restarts} times, {self.restarts} are allowed: giving up.", file=log
-            )
-            return 75
+            _say(log, f"started again {restarts} times, {self.restarts} are allowed: giving up.")
+            return _GIVEN_UP
         if restarts:
-            print(f"submitit: start number {restarts + 1} of this job.", file=log)
-        missing = _missing(self.wait_for, self.latency_wait_s)
-        if missing:
-            print(
-                f"submitit: not visible on this node after {self.latency_wait_s} s: {', '.join(missing)}",
-                file=log,
-            )
-            return 66
+            _say(log, f"start number {restarts + 1} of this job.")
+        if missing := _missing(self.wait_for, self.latency_wait_s):
+            _say(log, f"not visible on this node after {self.latency_wait_s} s: {', '.join(missing)}")
+            return _NO_INPUT
         return self._watched(log, last=restarts >= self.restarts)
 
     def _watched(self, log: Any, last: bool) -> int:
@@ -123,35 +117,31 @@ class Step:
             kill_wait_s=self.kill_wait_s,
         )
         status = watch.run_without_signals() if self.quiet else watch.run()
-        # After TERM SLURM decides what comes next, unless the step has ended within its grace time: SLURM counts that as a failure.
+        # After SIGTERM SLURM decides what comes next, except within a grace time: there it counts the job's end as a failure.
         if status and self.checkpoint:
-            goes_on = watch.grace_left_s() is not None if watch.stopped else watch.warned
-            if goes_on:
-                self._go_on_later(log, last)
+            resumes = watch.grace_left_s() is not None if watch.stopped else watch.warned
+            if resumes:
+                self._requeue(log, last)
         return status
 
-    def _go_on_later(self, log: Any, last: bool) -> None:
+    def _requeue(self, log: Any, last: bool) -> None:
         if last:
-            print(
-                f"submitit: not done after {self.restarts} restarts, no more are allowed: giving up.",
-                file=log,
-            )
+            _say(log, f"not done after {self.restarts} restarts, no more are allowed: giving up.")
             return
-        print("submitit: back to the queue, to go on from the checkpoint.", file=log)
+        _say(log, "back to the queue, to resume from the checkpoint.")
         if os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
             sys.exit(_LOCAL_REQUEUE_STATUS)
+        command = ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]]
         for pause in (5, 20, 0):
-            done = subprocess.run(
-                ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode == 0:
-                while True:
-                    time.sleep(60)  # SLURM ends this process
-            print(f"submitit: scontrol requeue failed: {done.stderr.strip()}", file=log)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            while done.returncode == 0:
+                time.sleep(60)  # SLURM ends this process
+            _say(log, f"scontrol requeue failed: {done.stderr.strip()}")
             time.sleep(pause)
+
+
+def _say(log: Any, text: str) -> None:
+    print(f"submitit: {text}", file=log)
 
 
 def _missing(paths: tuple[str, ...], latency_wait_s: float) -> list[str]:
@@ -164,7 +154,7 @@ def _missing(paths: tuple[str, ...], latency_wait_s: float) -> list[str]:
 
 
 def _was_killed(log: str, begun: int) -> bool:
-    """Whether the step itself was killed: the Snakemake around it ends with status 1 and says so in words only."""
+    """Whether the step itself was killed: the Snakemake around it ends with status 1 and reports the signal in words only."""
     with open(log, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(begun, size - 20_000))

@@ -1,8 +1,9 @@
-"""Watch the running step: pass signals on, leave it time to save, and let nothing outlive it.
+"""Watch the running step: pass signals on, give it time to save, and let nothing outlive it.
 
-SLURM sends TERM to every process of a job when it preempts the job, cancels it or reaches its time limit. The step's shell ends
-at once, the step itself may still be saving. So the session of the step gets time: SLURM kills a job `KillWait` seconds
-after its last TERM, and a preempted job that still counts as running has the rest of its `GraceTime` before that.
+SLURM sends SIGTERM to every process of a job when it preempts the job, cancels it or reaches its time limit. The step's
+shell ends at once, while the step itself may still be saving. So the session of the step gets time: SLURM kills a job
+`KillWait` seconds after its last SIGTERM, and a preempted job that still counts as running has the rest of its `GraceTime`
+before that.
 """
 
 from __future__ import annotations
@@ -18,20 +19,18 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 WARNING, STOP = signal.SIGUSR2, signal.SIGTERM
-MARGIN_S = (
-    20  # of the time between the warning and the limit, kept for stopping a slow step and for requeueing
-)
-_LAST_WORDS_S = 10  # from the TERM to a step that was warned and goes on, to its KILL
-_SETTLE_S = 0.5  # a shell that lives so long after the job's TERM did not get it
-_LEFT_S = 5  # what a failed step leaves behind may be saving, and the job's own TERM still to come
+MARGIN_S = 20  # kept of the time between warning and limit, for stopping a slow step and requeueing
+_LAST_WORDS_S = 10  # from SIGTERM to SIGKILL, for a step that was warned and continues
+_SETTLE_S = 0.5  # a shell that still lives so long after the job's SIGTERM did not receive it
+_LEFT_S = 5  # what a failed step leaves behind may be saving, and the job's own SIGTERM may still come
 _POLL_S = 0.1
-_ASK, _AGAIN, _KILL = 0.5, 0.75, 0.9  # of KillWait: ask SLURM how long it lasts, send TERM again, kill
+_ASK, _AGAIN, _KILL = 0.5, 0.75, 0.9  # of KillWait: ask SLURM for the grace time, repeat SIGTERM, kill
 
 
 class Inbox:
-    """The signals that came since it was opened, in their order, also those from before anyone looked.
+    """The signals that came since it was opened, in order; none is lost, however early it comes.
 
-    Its handlers do nothing. Python writes the number of each signal into a pipe, and the watch reads it when the step
+    The handlers do nothing. Python writes the number of each signal into a pipe, and the watch reads the pipe once the step
     has started. Only for the main thread.
     """
 
@@ -40,7 +39,7 @@ class Inbox:
         self._pipe_before = signal.set_wakeup_fd(self._into, warn_on_full_buffer=False)
         numbers = (WARNING, STOP, signal.SIGCHLD)
         self._before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {WARNING})  # `job` holds it back until here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {WARNING})  # `program` blocked it until here
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,11 +61,11 @@ class Watch:
     Attributes:
         command: shell line.
         log: open file for its output.
-        checkpoint: whether it saves on USR2.
-        warning_s: how long before the time limit USR2 comes; 0 if a step that goes on after it is left alone.
-        kill_wait_s: from SLURM's last TERM to its KILL.
-        warned: USR2 came.
-        stopped: TERM came.
+        checkpoint: whether it saves on SIGUSR2.
+        warning_s: how long before the time limit SIGUSR2 comes; with 0, a step that ignores it is not stopped.
+        kill_wait_s: time from SLURM's last SIGTERM to its SIGKILL.
+        warned: SIGUSR2 came.
+        stopped: SIGTERM came.
     """
 
     def __init__(
@@ -74,18 +73,18 @@ class Watch:
     ) -> None:
         self.command, self.log = command, log
         self.checkpoint, self.warning_s = checkpoint, warning_s
-        self.kill_wait_s = max(5.0, kill_wait_s)  # slurmd never takes less
+        self.kill_wait_s = max(5.0, kill_wait_s)  # slurmd never waits for less
         self.warned = self.stopped = False
-        self._ending = False  # its processes have had TERM
+        self._ending = False  # its processes have received SIGTERM
         self._tell_at = self._ask_at = self._term_at = self._kill_at = math.inf
 
     def run(self) -> int:
         """Run the step to its end, in the main thread; its exit status."""
         with Inbox() as inbox:
             self._child = self._start()
-            while self._goes_on():
+            while self._continues():
                 for number in inbox.wait(self._pause()):
-                    self._heed(number)
+                    self._receive(number)
                 self._act(time.monotonic())
             self.stopped |= STOP in inbox.wait(0)
         return self._sweep()
@@ -97,12 +96,12 @@ class Watch:
         return self._sweep()
 
     def grace_left_s(self) -> float | None:
-        """Seconds until SLURM ends a preempted job that it still lets run; None for any other, or without an answer."""
+        """Seconds until SLURM ends a preempted job that still runs; None for any other job, or without an answer."""
         return _grace_left_s(timeout_s=self.kill_wait_s / 5)
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            # With a second line the shell stays: whether it dies of the job's TERM shows whom SLURM has told.
+            # The second line keeps the shell alive: if it dies of the job's SIGTERM, SLURM has signalled every process.
             ["/bin/sh", "-c", f"{self.command}\nexit $?"],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
@@ -111,7 +110,7 @@ class Watch:
             start_new_session=True,
         )
 
-    def _goes_on(self) -> bool:
+    def _continues(self) -> bool:
         status = self._child.poll()
         if status is None:
             return True
@@ -122,11 +121,11 @@ class Watch:
 
     def _pause(self) -> float:
         if self._child.returncode is not None:
-            return _POLL_S  # nobody says when the last process of a session ends
+            return _POLL_S  # there is no signal for the end of a session's last process
         next_s = min(self._tell_at, self._ask_at, self._term_at, self._kill_at) - time.monotonic()
         return min(3600.0, max(_POLL_S, next_s))
 
-    def _heed(self, number: int) -> None:
+    def _receive(self, number: int) -> None:
         if number == STOP:
             self._stop(time.monotonic())
         elif number == WARNING and not self.warned:
@@ -135,7 +134,7 @@ class Watch:
     def _warn(self, now: float) -> None:
         self.warned = True
         print("submitit: the time limit is near, the step has to stop soon.", file=self.log)
-        if not os.environ.get("SLURM_STEP_ID", "").isdigit():  # srun's processes have all got it from SLURM
+        if not os.environ.get("SLURM_STEP_ID", "").isdigit():  # under srun SLURM itself signals every process
             self._send(WARNING)
         if self.checkpoint and self.warning_s and not self.stopped:
             self._term_at = now + max(1, self.warning_s - MARGIN_S)
@@ -172,7 +171,7 @@ class Watch:
                 os.killpg(group, number)
 
     def _sweep(self) -> int:
-        """Kill what is left: not every SLURM does, and it might write the outputs of the job's successor."""
+        """Kill what is left: SLURM does not always do so, and it could overwrite the outputs of the next start."""
         until = time.monotonic() + _LEFT_S
         while (left := groups(self._child.pid)) and time.monotonic() < until:
             for group in left:

@@ -4,21 +4,22 @@
 |-------------------------|---------------------------|----------------------|
 | cluster gives no answer | WAIT                      | WAIT                 |
 | running                 | ADOPT                     | REPLACE              |
-| pending                 | ADOPT (REPLACE if it asks for other resources now) | REPLACE |
+| pending                 | ADOPT (REPLACE if it now requests other resources) | REPLACE |
 | succeeded               | ADOPT                     | SUBMIT               |
 | failed, lost, cancelled | SUBMIT                    | SUBMIT               |
 
-REPLACE cancels it and submits again behind it (`--dependency=afterany`), so that two jobs never write one file. So does
-SUBMIT where another job writes one of the files and lives (`dispatch` looks for those).
+REPLACE cancels the earlier job and submits again behind it (`--dependency=afterany`), so that two jobs never write one
+file. `earlier` turns SUBMIT into REPLACE if another living job writes one of the files.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 
-from .commands import Seen
-from .ledger import Record
-from .states import ALIVE, RESTARTED, Kind, Verdict
+from ..cluster.base import Seen
+from ..cluster.words import is_alive
+from ..follow.verdict import Kind, Verdict
+from ..journal import Record
 
 
 class Action(Enum):
@@ -43,13 +44,13 @@ def choose(
     """One ready job's action.
 
     Args:
-        record: its last submission, if there was one.
-        seen: how SLURM describes that submission; None if it does not know it.
-        verdict: what that means (`states.decide`); None if the cluster could not be asked.
+        record: its last submission, if there is one.
+        seen: how SLURM describes that submission; None if SLURM does not know it.
+        verdict: what that means (`verdict.decide`); None if the cluster gave no answer.
         same: whether the job's code, params and inputs are what they were then.
-        request: what it would ask for now.
-        marked: whether Snakemake still has the job as begun and not ended under that job id.
-        outputs_exist: whether all its outputs are there.
+        request: what the job would request now.
+        marked: whether Snakemake has recorded the job as begun by that submission and not ended.
+        outputs_exist: whether all its outputs exist.
     """
     if record is None:
         return Action.SUBMIT
@@ -68,8 +69,3 @@ def choose(
         return Action.REPLACE
     waiting = seen is not None and seen.state == "PENDING"
     return Action.REPLACE if waiting and record.request != request else Action.ADOPT
-
-
-def is_alive(seen: Seen | None) -> bool:
-    """Whether SLURM may still run it, or run it again."""
-    return seen is not None and (seen.state in ALIVE or seen.state in RESTARTED)

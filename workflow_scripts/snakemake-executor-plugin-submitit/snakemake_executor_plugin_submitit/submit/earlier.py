@@ -1,34 +1,30 @@
-"""Jobs that are ready meet their earlier submissions: adopted, replaced, or sent in packs."""
+"""Earlier submissions of jobs that are ready: each job is adopted, replaced, submitted or left waiting."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .adoption import Action, choose, is_alive
-from .commands import CommandError
+from ..cluster.base import CommandError
+from ..cluster.words import is_alive
+from ..follow.verdict import Kind, Verdict
+from ..journal import Record
+from .adoption import Action, choose
+from .context import Context, Follow, Ready
 from .fingerprint import members
-from .ledger import Record
-from .run import Ready, Run
-from .sending import Follow
-from .states import Verdict
-from .submission import pack
-from .trace import read_dict
+from .queue import pack
 
-_UNKNOWN = "?"  # an id that is still to be asked for
+_UNKNOWN = "?"  # an id that has not been found yet
 _OPEN = ("", "CANCELLING")  # what the journal says of a job that may still be on the cluster
 _SLACK_S = 2.0
 
 
 @dataclass(frozen=True)
 class Past:
-    """What was sent before: the job's own last submission, and other jobs that write the same files.
-
-    (Grouped otherwise, or by a rule of another name; a step of theirs may be at it right now.)
-    """
+    """A job's own last submission, and other jobs that write the same files: grouped otherwise, or of a renamed rule."""
 
     own: Record | None
     rivals: tuple[Record, ...]
@@ -38,21 +34,21 @@ class Past:
         return [*([self.own] if self.own else []), *self.rivals]
 
     def jobs(self) -> set[str]:
-        """Ids of all jobs that may still write these files, those included that the own one was sent behind."""
+        """Ids of all jobs that may still write these files, also those that the own submission waits for."""
         before = self.own.after if self.own and not self.own.job_id else ()
         return {record.job_id for record in self.records() if record.job_id} | set(before)
 
 
-class Dispatcher:
-    """Works in the submitter's thread; `follow(ready, record)` is called for each adopted job."""
+class EarlierJobs:
+    """Works in the queue's thread; `follow(ready, record)` is called for each adopted job."""
 
-    def __init__(self, run: Run, follow: Follow) -> None:
-        self.run, self.follow = run, follow
+    def __init__(self, context: Context, follow: Follow) -> None:
+        self.context, self.follow = context, follow
         self.asked: set[str] = set()
         self._begun = time.monotonic()
 
     def prepare(self, items: list[Ready]) -> tuple[list[list[Ready]], list[Ready]]:
-        """Packs to send, and jobs that wait because the cluster can't be asked about their earlier submission."""
+        """Packs to submit, and jobs that wait because the cluster did not say what became of their earlier submission."""
         self.asked |= {ready.key for ready in items}
         pasts = [self._past(ready) for ready in items]
         verdicts = self._earlier(pasts)
@@ -65,14 +61,14 @@ class Dispatcher:
         return self._packs(new), [ready for ready, _ in parts[Action.WAIT]]
 
     def _past(self, ready: Ready) -> Past:
-        ledger = self.run.ledger
-        makers = ledger.makers(ready.parts)
-        own = ledger.records.get(ready.key)
-        if own is None:  # the same steps, unchanged, may have been sent as a part of a larger group
+        journal = self.context.journal
+        makers = journal.makers(ready.parts)
+        own = journal.records.get(ready.key)
+        if own is None:  # the same steps, unchanged, may be part of a larger group
             larger = [record for record in makers if ready.parts.items() <= record.parts.items()]
             own = max(larger, key=lambda record: record.at, default=None)
         if own is not None and own.ended not in _OPEN and not self._marked(ready, own):
-            own = None  # over, and Snakemake knows
+            own = None  # it has ended, and Snakemake knows
         return Past(own, tuple(r for r in makers if r.ended in _OPEN and r is not own))
 
     def _action(self, ready: Ready, past: Past, verdicts: dict[str, Verdict]) -> Action:
@@ -81,7 +77,7 @@ class Dispatcher:
             return action
         if not past.jobs() <= set(verdicts):
             return Action.WAIT
-        ready.after = tuple(sorted(job for job in past.jobs() if is_alive(self.run.watcher.seen.get(job))))
+        ready.after = tuple(sorted(job for job in past.jobs() if is_alive(self.context.poller.seen.get(job))))
         return Action.REPLACE if ready.after else Action.SUBMIT
 
     def _alone(self, ready: Ready, record: Record | None, verdicts: dict[str, Verdict]) -> Action:
@@ -92,7 +88,7 @@ class Dispatcher:
         same = record.fingerprint == ready.fingerprint or record.key != ready.key
         return choose(
             record,
-            self.run.watcher.seen.get(record.job_id),
+            self.context.poller.seen.get(record.job_id),
             verdicts.get(record.job_id),
             same=same,
             request=ready.request.as_dict(),
@@ -108,64 +104,82 @@ class Dispatcher:
                 ready.job.register(external_jobid=past.own.token)
             self.follow(ready, past.own)
         if found:
-            self.run.tell(f"Adopted {len(found)} jobs of an earlier run.")
+            self.context.tell(f"Adopted {len(found)} jobs of an earlier run.")
 
     def _replace(self, found: list[tuple[Ready, Past]]) -> None:
         old = sorted({job for ready, _ in found for job in ready.after})
         for record in {r.key: r for _, past in found for r in past.records() if r.job_id in old}.values():
-            self.run.ledger.ended(record, "CANCELLING")
+            self.context.journal.ended(record, "CANCELLING")
         if old:
-            self.run.tell(
-                f"{len(old)} jobs of an earlier run have changed since: cancelling and sending again."
+            self.context.tell(
+                f"{len(old)} jobs of an earlier run have changed since: cancelling and submitting them again."
             )
-            self.run.cancel(old)
+            self.context.cancel(old)
 
     def _packs(self, items: list[Ready]) -> list[list[Ready]]:
         if not items:
             return []
-        packs = pack(items, lambda ready: (ready.request, bool(ready.after)), self.run.cluster.max_batch())
-        for together in packs:  # one submission has one list of jobs to start behind
+        packs = pack(
+            items, lambda ready: (ready.request, bool(ready.after)), self.context.cluster.max_batch()
+        )
+        for together in packs:  # one submission has one list of jobs to wait for
             after = tuple(sorted({job for ready in together for job in ready.after}))
             for ready in together:
                 ready.after = after
         return packs
 
-    def _earlier(self, pasts: Iterable[Past]) -> dict[str, Verdict]:
-        traces: dict[str, Path] = {}
-        found: dict[str, dict[int, str]] = {}
+    def _earlier(self, pasts: Sequence[Past]) -> dict[str, Verdict]:
+        outcomes: dict[str, Path] = {}
+        records = {id(record): record for past in pasts for record in past.records()}
+        self._recover([record for record in records.values() if record.job_id in ("", _UNKNOWN)])
         for past in pasts:
-            for record in past.records():
-                if record.job_id in ("", _UNKNOWN):
-                    self._recover(record, found)
-            traces |= dict.fromkeys(past.jobs(), Path(os.devnull))
-            traces |= {record.job_id: self.run.trace(record) for record in past.records()}
-        return self.run.watcher.poll({job: path for job, path in traces.items() if job not in ("", _UNKNOWN)})
+            outcomes |= dict.fromkeys(past.jobs(), Path(os.devnull))
+            outcomes |= {record.job_id: self.context.outcome(record) for record in past.records()}
+        known = {job: path for job, path in outcomes.items() if job not in ("", _UNKNOWN)}
+        return self.context.poller.poll(known)
 
-    def _recover(self, record: Record, found: dict[str, dict[int, str]]) -> None:
-        """The id of a submission whose answer was never written down: from the queue, or from the job itself."""
-        try:
-            if record.token not in found:
-                found[record.token] = self.run.cluster.find(record.token)
-        except CommandError:
-            record.job_id = _UNKNOWN
-            return
-        own = str(read_dict(self.run.trace(record)).get("job_id", ""))
-        record.job_id = found[record.token].get(record.index) or own
-        if record.job_id:
-            self.run.ledger.submitted([record])
-        elif self._may_be_on_its_way(record):
-            record.job_id = _UNKNOWN
+    def _recover(self, records: Iterable[Record]) -> None:
+        """Find the ids of submissions whose answer was not recorded."""
+        submissions: dict[str, list[Record]] = {}
+        for record in records:
+            submissions.setdefault(record.token, []).append(record)
+        for together in submissions.values():
+            try:
+                ids = self.context.find(together)
+            except CommandError:
+                ids = [_UNKNOWN] * len(together)
+            for record, identity in zip(together, ids, strict=True):
+                record.job_id = identity or (_UNKNOWN if self._may_be_on_its_way(record) else "")
+            self.context.journal.submitted([r for r in together if r.job_id not in ("", _UNKNOWN)])
 
     def _may_be_on_its_way(self, record: Record) -> bool:
-        """An sbatch outlives the controller that started it, until its time limit."""
-        limit = self.run.settings.command_timeout_s + _SLACK_S
-        age = max(
-            time.time() - record.at, time.monotonic() - self._begun
-        )  # the clock may have been another machine's
-        return self.run.cluster.forgets and age < limit
+        """sbatch outlives the controller that started it, until its time limit."""
+        limit = self.context.settings.command_timeout_s + _SLACK_S
+        # The time stamp may come from another machine's clock.
+        age = max(time.time() - record.at, time.monotonic() - self._begun)
+        return self.context.cluster.forgets and age < limit
 
     def _marked(self, ready: Ready, record: Record) -> bool:
-        """Whether Snakemake has outputs of all its steps noted as begun by that very submission."""
-        persistence = self.run.workflow.persistence
+        """Whether Snakemake has recorded the outputs of all steps as begun by that submission."""
+        persistence = self.context.workflow.persistence
         steps = [member for member in members(ready.job) if member.output]
         return bool(steps) and all(record.token in persistence.external_jobids(step) for step in steps)
+
+    def tell_of_strangers(self) -> None:
+        """Jobs of an earlier run that this one did not need: name those that still live, and forget the others."""
+        journal = self.context.journal
+        records = {
+            r.job_id: r
+            for r in journal.records.values()
+            if not r.ended and r.job_id and r.key not in self.asked
+        }
+        verdicts = self.context.poller.poll({job: self.context.outcome(r) for job, r in records.items()})
+        for job, verdict in verdicts.items():
+            if verdict.kind in (Kind.SUCCESS, Kind.FAILURE):
+                journal.ended(records.pop(job), verdict.state)
+        if records:
+            ids = " ".join(sorted(records)[:20]) + (" ..." if len(records) > 20 else "")
+            self.context.tell(
+                f"{len(records)} jobs of an earlier run were not needed this time and may still run. To cancel them: "
+                f"scancel {ids}"
+            )

@@ -1,4 +1,4 @@
-"""What a job's result depends on, in one hash: a job that started before it changed must not be adopted."""
+"""What a job's result depends on, in one hash: a job that started before a change must not be adopted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from ..workarounds import recorded, script_path
 
 _SMALL = 1 << 20
 
@@ -23,7 +25,7 @@ def digest(parts: Any) -> str:
 
 
 def file_state(path: str) -> list[Any]:
-    """A file's identity: its content below 1 MB (so that a touch alone is no change), else size and time stamp."""
+    """A file's identity: its content below 1 MB (a touch alone is no change), else its size and time stamp."""
     try:
         found = os.stat(path)
         if stat.S_ISREG(found.st_mode) and found.st_size < _SMALL:
@@ -39,7 +41,7 @@ def _content(path: str, size: int, mtime_ns: int) -> str:
 
 
 def job_key(job: Any) -> str:
-    """Names a job across runs: by its rules, wildcards and outputs, whatever number Snakemake gives it this time."""
+    """Names a job across runs by its rules, wildcards and outputs, because Snakemake's numbers change."""
     return digest(
         sorted(
             [m.rule.name, sorted(m.wildcards_dict.items()), sorted(map(str, m.output))] for m in members(job)
@@ -50,8 +52,8 @@ def job_key(job: Any) -> str:
 def fingerprint(job: Any, persistence: Any) -> tuple[str, dict[str, str]]:
     """Hash of the code, params, software and inputs of a job, and for each output the hash of the step that makes it.
 
-    A group's members count together; files made inside it are left out. Uses Snakemake's own records of code, params and
-    software, so that what it would rerun is what is not adopted.
+    A group's members count together, without the files made inside the group. Code, params and software are what
+    Snakemake records, so a job that Snakemake would rerun is not adopted.
     """
     steps = list(members(job))
     made = {str(path) for step in steps for path in step.output}
@@ -64,20 +66,14 @@ def _part(job: Any, persistence: Any, made: set[str]) -> list[Any]:
     inputs = sorted(
         str(path) for path in job.input if str(path) not in made and not getattr(path, "is_storage", False)
     )
+    script = script_path(job)
     return [
         job.rule.name,
         sorted(job.wildcards_dict.items()),
-        persistence._code(job.rule),
-        _script(job),
-        [str(value) for value in persistence._params(job)],
-        persistence._software_stack_hash(job),
+        *recorded(job, persistence),
+        file_state(script) if script else None,
         [file_state(path) for path in inputs],
     ]
-
-
-def _script(job: Any) -> list[Any] | None:
-    script = job.rule.script or job.rule.notebook
-    return file_state(job._path_to_source_file(script).get_path_or_uri(secret_free=True)) if script else None
 
 
 def members(job: Any) -> Iterable[Any]:

@@ -1,6 +1,6 @@
-"""The queue between Snakemake and sbatch: collects ready jobs, packs equal ones, keeps the pace, tries again.
+"""The queue between Snakemake and sbatch: collects ready jobs, packs equal ones, limits the rate, retries.
 
-It works in a thread of its own, so that a controller that refuses for minutes holds up nothing else.
+It works in a thread of its own, so that a cluster that refuses for minutes delays nothing else.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .cluster import Refused
-from .states import backoff_s, clears_by_waiting, is_crowded
+from ..cluster.base import Refused, Unclear
+from ..cluster.words import backoff_s, clears_by_waiting, is_crowded
 
 Item = TypeVar("Item")
-_LONGEST = 20  # times `collect_s` that a job waits for others that come in all the time
-_HOLD_S = 30.0  # how long it waits at most for others while sending it now would be of no use
+_LONGEST = 20  # times `collect_s` that a job waits while others keep coming
+_HOLD_S = 30.0  # the longest that a job waits for others while submitting it now would be useless
 
 
 def pack(items: Iterable[Item], kind: Callable[[Item], Hashable], size: int) -> list[list[Item]]:
-    """Items of equal kind together, at most `size` in one pack, in the order in which they came."""
+    """Items of equal kind together, at most `size` in one pack, in their order."""
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
         groups.setdefault(kind(item), []).append(item)
@@ -33,14 +33,14 @@ def pack(items: Iterable[Item], kind: Callable[[Item], Hashable], size: int) -> 
 
 
 def can_wait(new: Sequence[Hashable], live: Iterable[tuple[Hashable, str]]) -> bool:
-    """Whether it is of no use to send the `new` jobs now.
+    """Whether submitting the `new` jobs now would be useless.
 
-    So it is while at least as many jobs that ask for the same are pending as are not: a new one would queue behind them. It
-    ends when a quarter as many have come together, which makes a decent array.
+    A new job would queue behind others as long as at least half of the jobs with its request are pending. Waiting ends when
+    a quarter as many new jobs have come together, which makes a reasonable array.
 
     Args:
-        new: what each of them asks for.
-        live: what each job asks for that was sent and has not ended, and SLURM's last word on it.
+        new: the request of each.
+        live: request and SLURM's last word, for each job that was submitted and has not ended.
     """
     states: dict[Hashable, Counter[bool]] = {}
     for request, state in live:
@@ -72,7 +72,7 @@ class Pace:
 
 @dataclass
 class Pack:
-    """Jobs to be sent together, and how that has gone so far."""
+    """Jobs to submit together, and the tries so far."""
 
     items: list[Any]
     failures: int = 0
@@ -82,29 +82,28 @@ class Pack:
 
 @dataclass
 class Callbacks:
-    """What the executor does for the queue; all are called from its thread.
+    """What the executor does for the queue; all are called from the queue's thread.
 
     Attributes:
-        prepare: new jobs → packs of jobs to send; jobs that it dealt with itself are missing, and those that have to wait
-            are returned second.
+        prepare: new jobs → packs of jobs to submit, and jobs that have to wait; jobs that need neither are missing.
         send: submit one pack; raises Refused.
-        give_up: a pack that was refused for good, with the cluster's words.
+        give_up: a pack that was refused for good, with the refusal.
         tell: a line for the user.
         broken: an unexpected error.
-        can_wait: whether it is of no use to send these jobs already.
+        can_wait: whether submitting these jobs now would be useless.
     """
 
     prepare: Callable[[list[Any]], tuple[list[list[Any]], list[Any]]]
     send: Callable[[list[Any]], None]
-    give_up: Callable[[list[Any], str], None]
+    give_up: Callable[[list[Any], Refused], None]
     tell: Callable[[str], None]
     broken: Callable[[Exception], None]
     can_wait: Callable[[list[Any]], bool] = lambda _: False
 
 
 @dataclass
-class Submitter:
-    """The thread. `stop` returns when no sbatch is running any more; what was not sent stays unsent."""
+class SubmissionQueue:
+    """The queue and its thread. `stop` returns when no sbatch is running; jobs that are still in the queue stay there."""
 
     callbacks: Callbacks
     collect_s: float
@@ -128,7 +127,7 @@ class Submitter:
             self._wake.notify()
 
     def stop(self) -> None:
-        """Stop sending."""
+        """Stop submitting."""
         with self._wake:
             self._stopped = True
             self._wake.notify()
@@ -187,17 +186,19 @@ class Submitter:
         try:
             self.callbacks.send(pack.items)
         except Refused as error:
-            now, words = time.monotonic(), str(error)
+            now, words, unclear = time.monotonic(), str(error), isinstance(error, Unclear)
+            crowded = is_crowded(words) and not unclear
             pack.first_failure = pack.first_failure or now
-            too_long = now - pack.first_failure >= self.patience_s and not is_crowded(words)
-            if not clears_by_waiting(words) or too_long:
-                self.callbacks.give_up(pack.items, words)
+            too_long = now - pack.first_failure >= self.patience_s and not crowded
+            if too_long or not (unclear or clears_by_waiting(words)):
+                self.callbacks.give_up(pack.items, error)
                 return
             pack.failures += 1
             pack.not_before = now + backoff_s(pack.failures, first_s=5.0, most_s=60.0)
             if pack.failures in (1, 5, 20):
-                self.callbacks.tell(f"{len(pack.items)} jobs were refused for now ({words}); trying again.")
-            self.packs += _halved(pack) if is_crowded(words) and len(pack.items) > 1 else [pack]
+                what = "looking for them in the queue" if unclear else "trying again"
+                self.callbacks.tell(f"{len(pack.items)} jobs were refused for now ({words}); {what}.")
+            self.packs += _halved(pack) if crowded and len(pack.items) > 1 else [pack]
 
 
 def _halved(pack: Pack) -> list[Pack]:

@@ -1,11 +1,15 @@
-"""From Snakemake's resources to one request for SLURM: pure, and the only place that knows the names."""
+"""From a job's resources to its request: the only place that knows the resources' names."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from ..cluster.base import Request
+from ..settings import ExecutorSettings
+from ..workarounds import default_resources
+from .fingerprint import members
 
 
 class ResourceError(ValueError):
@@ -26,57 +30,40 @@ KNOWN = {
     "qos": "quality of service",
     "constraint": "features a node must have",
     "slurm_extra": "further sbatch options, as on its command line",
-    "checkpoint": "1: the step saves its state on USR2 and can go on from there",
+    "checkpoint": "1: the step saves its state on SIGUSR2 and can resume from it",
 }
-# Snakemake's own, or other spellings that it has already turned into one of the above.
+# Snakemake's own, or other spellings that Snakemake has turned into one of the above.
 SILENT = {
-    "_cores",
-    "_nodes",
-    "_job_count",
-    "tmpdir",
-    "mem",
-    "mem_mib",
-    "disk",
-    "disk_mb",
-    "disk_mib",
-    "threads",
-}
+    "_cores", "_nodes", "_job_count", "tmpdir", "mem", "mem_mib", "disk", "disk_mb", "disk_mib", "threads",
+}  # fmt: skip
 _COUNTS = {"runtime", "mem_mb", "mem_mb_per_cpu", "gpu", "nodes", "tasks", "checkpoint"}
 _EXCLUSIVE = (("mem_mb", "mem_mb_per_cpu"), ("gpu", "gres"))
-# Written by the plugin or by submitit: a second one would silently replace it.
+# The plugin or submitit writes these; a second one would silently replace theirs.
 _MANAGED = {
     "array", "chdir", "comment", "cpus-per-task", "error", "job-name", "mem", "mem-per-cpu", "nodes", "ntasks", "open-mode",
     "output", "parsable", "partition", "account", "requeue", "signal", "test-only", "time", "wait", "wrap",
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Request:
-    """What one job asks of the cluster; jobs with equal requests share an array. Memory in MB, time in minutes."""
+def request_of(job: Any, workflow: Any, settings: ExecutorSettings) -> Request:
+    """The job's request. Unknown names that `--resources` counts are left to Snakemake.
 
-    cpus: int = 1
-    runtime_min: int | None = None
-    mem_mb: int | None = None
-    mem_mb_per_cpu: int | None = None
-    gpus: int = 0
-    gpu_model: str = ""
-    gres: str = ""
-    nodes: int = 1
-    tasks: int = 1
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    extra: tuple[tuple[str, str | bool], ...] = ()
-    checkpoint: bool = False
+    Raises:
+        ResourceError: see `map_resources`.
+    """
+    ignored = {name.strip() for name in settings.ignore_resources.split(",") if name.strip()}
+    counted = {str(name) for name in workflow.global_resources} - KNOWN.keys()
+    # Snakemake marks values that only the node can know as strings of a special type.
+    plain = {name: value for name, value in job.resources.items() if type(value) in (int, str, bool)}
+    return map_resources(
+        plain, job.threads, ignored=ignored | counted, defaulted=_defaulted(job, workflow, plain)
+    )
 
-    def as_dict(self) -> dict[str, Any]:
-        """The fields that differ from a job that asks for nothing, for the journal."""
-        empty = asdict(Request())
-        set_here = {name: value for name, value in asdict(self).items() if value != empty[name]}
-        if self.extra:
-            set_here["extra"] = [list(pair) for pair in self.extra]
-        return set_here
+
+def _defaulted(job: Any, workflow: Any, names: Collection[str]) -> set[str]:
+    defaults = default_resources(workflow)
+    rules = [member.rule.resources for member in members(job)]
+    return {name for name in names if name in defaults and all(r.get(name) is defaults[name] for r in rules)}
 
 
 def map_resources(
@@ -89,10 +76,10 @@ def map_resources(
     """One request from a job's resources.
 
     Args:
-        resources: name → value as Snakemake evaluates them; values it leaves for the node are no strings or integers.
+        resources: name → value as Snakemake evaluates it.
         threads: the job's threads, which become CPUs per task.
-        ignored: names that only Snakemake's scheduler is to see.
-        defaulted: names whose value is only a default (`--default-resources`): a rule's own entry beats them.
+        ignored: names that only Snakemake's scheduler counts.
+        defaulted: names whose value is a default (`--default-resources`): a rule's own entry overrides them.
 
     Raises:
         ResourceError: with every wrong entry, and the list of known names.
@@ -107,7 +94,7 @@ def map_resources(
             if loser in defaulted and winner in given and winner not in defaulted:
                 given.pop(loser, None)
     wrong = [f"unknown resource {name!r}" for name in sorted(given) if name not in KNOWN]
-    wrong += [f"{name} must be a whole number ≥ 0, got {given[name]!r}" for name in _bad_counts(given)]
+    wrong += [f"{name} must be a whole number ≥ 0; got {given[name]!r}" for name in _bad_counts(given)]
     wrong += _contradictions(given)
     extra: dict[str, str | bool] = {}
     try:
@@ -162,7 +149,7 @@ def _contradictions(given: Mapping[str, Any]) -> list[str]:
     if isinstance(tasks, int) and isinstance(nodes, int) and 0 < tasks < nodes:
         found.append(f"tasks={tasks} can't fill nodes={nodes}")
     if given.get("checkpoint") and "runtime" not in given:
-        found.append("checkpoint needs runtime, or there is no limit to be told about")
+        found.append("checkpoint needs runtime, or there is no time limit to warn of")
     return found
 
 
@@ -185,7 +172,7 @@ def split_options(text: str) -> dict[str, str | bool]:
         elif last and options[last] is True:
             options[last] = word
         else:
-            raise ResourceError(f"slurm_extra takes long options (--name=value), got {word!r}")
+            raise ResourceError(f"slurm_extra takes long options (--name=value); got {word!r}")
     managed = sorted(_MANAGED & set(options))
     if managed:
         raise ResourceError(

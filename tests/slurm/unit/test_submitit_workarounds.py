@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from snakemake.scheduling.job_scheduler import JobScheduler
-from snakemake_executor_plugin_submitit.wakeups import drop_needless
+from snakemake_executor_plugin_submitit.workarounds import drop_timers
 
 Wait = Callable[[Callable[[], bool]], None]
 
@@ -43,10 +43,10 @@ def test_of_snakemakes_timers_the_newest_stays(foreign: threading.Timer, wait_un
     for seconds in (1000, 1001, 1002):
         scheduler.look_later(seconds)
     newest = timers()[-1]
-    assert drop_needless() == 2
+    assert drop_timers() == 2
     wait_until(lambda: timers() == [foreign, newest])
-    assert drop_needless() == 0
-    assert drop_needless(keep=0) == 1
+    assert drop_timers() == 0
+    assert drop_timers(keep=0) == 1
     wait_until(lambda: timers() == [foreign])
     assert not scheduler._open_jobs.acquire(blocking=False)  # a cancelled timer wakes nobody
 
@@ -55,5 +55,5 @@ def test_the_one_that_stays_goes_off() -> None:
     scheduler = Scheduler()
     scheduler.look_later(1000)
     scheduler.look_later(0)
-    drop_needless()
+    drop_timers()
     assert scheduler._open_jobs.acquire(timeout=20)

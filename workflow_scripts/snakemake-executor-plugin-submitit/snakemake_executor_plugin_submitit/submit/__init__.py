@@ -1,0 +1,1 @@
+"""From jobs that are ready to submissions: requests, earlier submissions, the queue."""
