@@ -9,9 +9,16 @@ bytes.
 from obtransfer.artifacts.cards import stored_digest
 from obtransfer.artifacts.files import atomic_path
 from obtransfer.artifacts.tables import Table, read_table, write_table
-from obtransfer.artifacts.tensors import Artifact, check_finite, map_tensors, read_tensors, write_tensors
+from obtransfer.artifacts.tensors import (
+    Arrays,
+    Artifact,
+    check_finite,
+    map_tensors,
+    read_tensors,
+    write_tensors,
+)
 
 __all__ = [
-    "Artifact", "Table", "atomic_path", "check_finite", "map_tensors", "read_table", "read_tensors", "stored_digest",
-    "write_table", "write_tensors",
+    "Arrays", "Artifact", "Table", "atomic_path", "check_finite", "map_tensors", "read_table", "read_tensors",
+    "stored_digest", "write_table", "write_tensors",
 ]  # fmt: skip

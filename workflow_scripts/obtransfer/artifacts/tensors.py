@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from obtransfer.artifacts.cards import CARD, UNREADABLE, check_card, new_card
 from obtransfer.artifacts.files import atomic_path, damaged, missing
@@ -22,6 +22,9 @@ from obtransfer.errors import ObtransferError
 
 if TYPE_CHECKING:
     import numpy as np
+
+Arrays: TypeAlias = "Mapping[str, np.ndarray]"
+"""Names, such as those of parameters or of the entries of a statistic, to arrays."""
 
 _ALIGNMENT = 64  # bytes
 _DTYPES = {
@@ -42,7 +45,7 @@ class Artifact:
 
 def write_tensors(
     path: Path | str,
-    tensors: Mapping[str, np.ndarray],
+    tensors: Arrays,
     *,
     kind: str,
     metadata: Mapping[str, Any] | None = None,
@@ -83,7 +86,7 @@ def map_tensors(path: Path | str, *, kind: str) -> Artifact:
     return _open(Path(path), kind, mapped=True)
 
 
-def check_finite(tensors: Mapping[str, np.ndarray], what: str) -> None:
+def check_finite(tensors: Arrays, what: str) -> None:
     """Refuse NaN and infinity.
 
     Raises:
@@ -116,7 +119,7 @@ def _open(path: Path, kind: str, *, mapped: bool) -> Artifact:
     return Artifact(arrays, card["metadata"], expected)
 
 
-def _header(card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+def _header(card: Mapping[str, Any], arrays: Arrays) -> bytes:
     """What the safetensors format puts before the arrays: the length of a JSON text, and that text."""
     entries: dict[str, Any] = {"__metadata__": {CARD: json.dumps(card, sort_keys=True)}}
     end = 0
@@ -152,7 +155,7 @@ def _aligned(raw: np.ndarray) -> np.ndarray:
     return copy
 
 
-def _digest(card: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+def _digest(card: Mapping[str, Any], arrays: Arrays) -> str:
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]

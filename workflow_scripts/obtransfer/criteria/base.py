@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from obtransfer.artifacts import Arrays
 from obtransfer.declare import Setting, settings_of, takes
-
-Arrays = Mapping[str, np.ndarray]
-"""Parameter names, or keys of a statistic, to arrays."""
 
 
 @dataclass(frozen=True)

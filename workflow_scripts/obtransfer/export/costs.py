@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
 
+from obtransfer.artifacts import Arrays
 from obtransfer.export.card import LayerCosts, SparsitySection
 from obtransfer.export.flops import Flops
 from obtransfer.masks.mask import Mask
 from obtransfer.masks.packing import pack
 
-Arrays = Mapping[str, np.ndarray]
 _LEVEL = 6
 
 

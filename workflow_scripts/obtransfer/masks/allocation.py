@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from obtransfer.criteria.base import Arrays
+from obtransfer.artifacts import Arrays
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.sparsity import count_removed, parse_sparsity
 from obtransfer.masks.topk import keep_mask, keep_masks

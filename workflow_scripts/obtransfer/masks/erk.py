@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from obtransfer.criteria.base import Arrays
+from obtransfer.artifacts import Arrays
 from obtransfer.masks.allocation import check_scores
 from obtransfer.masks.sparsity import count_removed, parse_sparsity
 from obtransfer.masks.topk import keep_mask

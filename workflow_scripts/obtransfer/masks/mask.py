@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from obtransfer.artifacts import Artifact
-from obtransfer.criteria.base import Arrays
+from obtransfer.artifacts import Arrays, Artifact
 from obtransfer.masks.packing import pack, unpack
 
 Kept = Mapping[str, npt.NDArray[np.bool_]]

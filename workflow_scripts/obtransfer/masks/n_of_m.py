@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from obtransfer.criteria.base import Arrays
+from obtransfer.artifacts import Arrays
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.allocation import check_scores
 from obtransfer.masks.sparsity import parse_sparsity

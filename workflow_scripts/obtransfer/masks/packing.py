@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from obtransfer.artifacts import Arrays
 from obtransfer.errors import ObtransferError
 
 
-def pack(mask: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def pack(mask: Arrays) -> dict[str, np.ndarray]:
     """Eight weights per byte, row-major, first weight in the highest bit; zeros fill the last byte.
 
     Args:
@@ -27,7 +28,7 @@ def pack(mask: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.packbits(layer.reshape(-1)) for name, layer in mask.items()}
 
 
-def unpack(packed: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+def unpack(packed: Arrays, shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
     """The inverse of `pack`.
 
     Args:
@@ -43,7 +44,7 @@ def unpack(packed: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]
     return {name: _unpack_layer(name, packed[name], tuple(shapes[name])) for name in _names(packed, shapes)}
 
 
-def _names(packed: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> list[str]:
+def _names(packed: Arrays, shapes: Mapping[str, Sequence[int]]) -> list[str]:
     differing = sorted(packed.keys() ^ shapes.keys())
     if differing:
         raise ObtransferError(

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from obtransfer.artifacts import Arrays
 from obtransfer.criteria.blocks import SMALL, damped_chunks, rounding
 from obtransfer.errors import ObtransferError
 
 
 def joint_update(
-    weights: Mapping[str, np.ndarray],
-    mask: Mapping[str, np.ndarray],
-    blocks: Mapping[str, np.ndarray],
+    weights: Arrays,
+    mask: Arrays,
+    blocks: Arrays,
     absolute_damping: Mapping[str, float],
 ) -> dict[str, np.ndarray]:
     """Remove all masked weights of every block together, and move the survivors to the minimum of the loss.
@@ -110,9 +111,9 @@ def _steps_one_by_one(
 
 
 def _check(
-    weights: Mapping[str, np.ndarray],
-    mask: Mapping[str, np.ndarray],
-    blocks: Mapping[str, np.ndarray],
+    weights: Arrays,
+    mask: Arrays,
+    blocks: Arrays,
     absolute_damping: Mapping[str, float],
 ) -> None:
     problems = []

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from obtransfer.criteria.base import Arrays, Scores
+from obtransfer.artifacts import Arrays
+from obtransfer.criteria.base import Scores
 from obtransfer.evaluate.accuracy import Score
 from obtransfer.masks.mask import Mask
 from obtransfer.pruning.rounds import Allocate

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from obtransfer.artifacts import read_tensors, write_tensors
-from obtransfer.criteria.base import Arrays, Scores
+from obtransfer.artifacts import Arrays, read_tensors, write_tensors
+from obtransfer.criteria.base import Scores
 from obtransfer.errors import ObtransferError
 from obtransfer.masks.mask import Kept, Mask
 from obtransfer.masks.packing import pack, unpack

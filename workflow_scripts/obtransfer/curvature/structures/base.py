@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from obtransfer.artifacts import Arrays
 from obtransfer.declare import Setting, settings_of
 from obtransfer.errors import ObtransferError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from obtransfer.curvature.per_example.operands import Operands
 
-Arrays = Mapping[str, np.ndarray]
 Shape = tuple[int, ...]
 
 PATTERN = "[a-z][a-z0-9_]*"
