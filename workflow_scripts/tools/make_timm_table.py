@@ -16,6 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from obtransfer.models.build import classifier
+from obtransfer.models.prunable import computes_kernels
 from obtransfer.models.published import TABLE_PATH
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn
@@ -106,7 +107,8 @@ def describe(model: str) -> dict[str, Any]:
         raise ValueError(f"more than the classifier {heads} differs: {differ}")
     batchnorm = any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in network.modules())
     fixed = bool(network.pretrained_cfg.get("fixed_input_size"))
-    return {"batchnorm": batchnorm, "attention": products.found, "fixed": fixed}
+    kinds = {"batchnorm": batchnorm, "attention": products.found, "fixed": fixed}
+    return {**kinds, "computes_kernels": True} if computes_kernels(network) else kinds
 
 
 def _tags(model: str) -> Iterator[tuple[str, PretrainedCfg]]:

@@ -20,13 +20,18 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_]+")
 
 
 def known(raw: Raw, config: Configuration) -> Found:
-    """The backbones of the grid exist."""
+    """The backbones of the grid exist, and zeros in their weights are zeros in their kernels."""
     for index, name in enumerate(config.grid.backbones):
+        path = ("grid", "backbones", index)
         try:
-            if name not in config.backbones:  # `own` checks these
-                published.published_weights(config.backbones, name)
+            if published.architecture(config.backbones, name).computes_kernels:
+                yield (
+                    path,
+                    f"{name} normalises its kernels in the forward pass, so its weights can't be removed; choose another",
+                )
         except ObtransferError as error:
-            yield ("grid", "backbones", index), str(error)
+            if name not in config.backbones:  # `own` checks these
+                yield path, str(error)
 
 
 def own(raw: Raw, config: Configuration) -> Found:

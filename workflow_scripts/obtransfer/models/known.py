@@ -15,10 +15,14 @@ from obtransfer.models.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the grid must know of a network (`obtransfer.models.build`) without building it."""
+    """What the grid must know of a network (`obtransfer.models.build`) without building it.
+
+    `computes_kernels`: as `obtransfer.models.prunable.computes_kernels` finds it; such networks are refused.
+    """
 
     has_batchnorm: bool
     has_attention: bool
+    computes_kernels: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from obtransfer.errors import ObtransferError, did_you_mean
 from obtransfer.models.known import ARCHITECTURES, BACKBONES, Architecture, PublishedWeights
@@ -24,11 +24,13 @@ KEYS = tuple(field.name for field in fields(Preprocessing))
 
 
 class TimmArchitecture(TypedDict):
-    """`fixed`: whether it reads images of one size only; `tags`: to indices of `pixels`, the default tag first."""
+    """`fixed`: whether it reads images of one size only; `computes_kernels`: as in `Architecture`; `tags`: to indices of
+    `pixels`, the default tag first."""
 
     batchnorm: bool
     attention: bool
     fixed: bool
+    computes_kernels: NotRequired[bool]
     tags: dict[str, int]
 
 
@@ -85,7 +87,8 @@ def architecture(own: Mapping[str, BackboneEntry], name: str) -> Architecture:
         raise ObtransferError(
             f"backbone {name!r}: there is no architecture {model!r}; {did_you_mean(model, known)}write timm's name of one"
         )
-    return Architecture(known[model]["batchnorm"], known[model]["attention"])
+    found = known[model]
+    return Architecture(found["batchnorm"], found["attention"], found.get("computes_kernels", False))
 
 
 def view(own: Mapping[str, BackboneEntry], name: str) -> str:
