@@ -107,6 +107,42 @@ def test_an_answer_to_an_older_submission_changes_nothing(tmp_path: Path) -> Non
     assert read(tmp_path / "journal.jsonl")["key"].ended == ""
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(
+            "null",
+            "7",
+            '"text"',
+            "[]",
+            "{}",
+            "\x00\x00",
+            "[" * 100_000,
+            '{"record": null}',
+            '{"key": [], "token": 1}',
+        ),
+        *('{"record": {"key": "a"}}', '{"key": "key", "token": "token", "ended": null}'),
+        json.dumps({"record": record().__dict__ | {"at": None}}),
+        json.dumps({"record": record().__dict__ | {"key": 7}}),
+        json.dumps({"record": record().__dict__ | {"parts": ["out"]}}),
+        json.dumps({"record": record().__dict__ | {"parts": {"out": 3}}}),
+    ],
+)
+def test_bad_lines_are_named_and_passed_over(tmp_path: Path, bad: str) -> None:
+    good = [json.dumps({"record": record().__dict__ | {"key": key, "at": 9e9}}) for key in ("key", "other")]
+    (tmp_path / "journal.jsonl").write_text(f"{good[0]}\n{bad}\n{good[1]}\n")
+    told: list[str] = []
+    journal = Journal(tmp_path, told.append)
+    journal.open(keep_days=10)
+    assert sorted(journal.records) == ["key", "other"] and journal.records["key"].ended == ""
+    assert len(told) == 1 and "journal.jsonl: line 2 can't be read" in told[0]
+
+
+def test_a_journal_of_an_older_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_text(json.dumps({"record": record().__dict__ | {"attempt": 2}}) + "\n")
+    assert list(read(tmp_path / "journal.jsonl")) == ["key"]
+
+
 def test_what_ended_long_ago_is_forgotten_and_what_did_not_end_is_kept(tmp_path: Path) -> None:
     lines = [
         {"record": record(ended).__dict__ | {"key": ended or "alive", "at": 1.0}}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from snakemake_executor_plugin_submitit.cluster import commands
-from snakemake_executor_plugin_submitit.cluster.base import Batch, CommandError, Request, Seen
+from snakemake_executor_plugin_submitit.cluster.base import Batch, CommandError, Request, Seen, Unclear
 from snakemake_executor_plugin_submitit.cluster.commands import NoAccounting
-from snakemake_executor_plugin_submitit.cluster.slurm import SlurmCluster, make_executor
+from snakemake_executor_plugin_submitit.cluster.slurm import SlurmCluster, make_executor, read_job_id
 from snakemake_executor_plugin_submitit.job.step import Step
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 
@@ -101,6 +101,19 @@ def test_arrays_are_as_long_as_both_allow(
 ) -> None:
     monkeypatch.setattr(commands, "limits", lambda _: (cluster_has, 30.0))
     assert SlurmCluster(ExecutorSettings(array_size=asked)).max_batch() == size
+
+
+@pytest.mark.parametrize(
+    "answer", ["83\n", "83;cluster\n", "Submitted batch job 83\n", "3 jobs are yours\n83;cluster-1.a\n"]
+)
+def test_sbatch_says_the_id(answer: str) -> None:
+    assert read_job_id(answer) == "83"
+
+
+@pytest.mark.parametrize("answer", ["", "\n", "Auftrag 83 abgeschickt\n", "83\n84\n", "job 83"])
+def test_an_answer_without_an_id_is_no_refusal(answer: str) -> None:
+    with pytest.raises(Unclear, match="must print a job id"):
+        read_job_id(answer)
 
 
 GOLDEN_ARRAY = """\

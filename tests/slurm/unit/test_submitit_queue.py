@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from snakemake_executor_plugin_submitit.cluster.base import Refused
+from snakemake_executor_plugin_submitit.cluster.base import Refused, Unclear
 from snakemake_executor_plugin_submitit.submit.queue import Callbacks, Pace, SubmissionQueue, can_wait, pack
 
 
@@ -52,7 +52,7 @@ def test_jobs_wait_for_others_while_equal_ones_queue(new: str, live: str, waits:
 class Recorder:
     """Stands for the executor: refuses what it is told to, and keeps what happens."""
 
-    def __init__(self, refusals: list[str]) -> None:
+    def __init__(self, refusals: list[str | Refused]) -> None:
         self.refusals, self.sent, self.given_up, self.told = refusals, [], [], []
         self.broken: list[Exception] = []
         self.changed = threading.Event()
@@ -66,7 +66,8 @@ class Recorder:
 
     def send(self, items: list[Any]) -> None:
         if self.refusals:
-            raise Refused(self.refusals.pop(0))
+            refusal = self.refusals.pop(0)
+            raise refusal if isinstance(refusal, Refused) else Refused(refusal)
         self.sent.append(items)
         self.changed.set()
 
@@ -132,6 +133,24 @@ def test_a_full_queue_halves_the_array_and_is_never_given_up(
     submitter.stop()
     assert sorted(item for items in recorder.sent for item in items) == [1, 2, 3, 4]
     assert max(map(len, recorder.sent)) < 4 and not recorder.given_up
+
+
+def test_a_pack_that_may_have_been_accepted_stays_whole(fast: None) -> None:
+    recorder = Recorder([Unclear("job submit limit"), Unclear("job submit limit")])
+    submitter = recorder.submitter()
+    submitter.add([1, 2])
+    assert recorder.changed.wait(5)
+    submitter.stop()
+    assert recorder.sent == [[1, 2]] and "looking for them" in recorder.told[0] and not recorder.given_up
+
+
+def test_a_pack_that_is_never_found_is_given_up(fast: None) -> None:
+    recorder = Recorder([Unclear("printed nothing")] * 1000)
+    submitter = recorder.submitter(patience_s=0.3)
+    submitter.add([1])
+    assert recorder.changed.wait(5)
+    submitter.stop()
+    assert recorder.given_up == [([1], "printed nothing")] and not recorder.sent
 
 
 def test_an_unexpected_error_is_handed_on() -> None:

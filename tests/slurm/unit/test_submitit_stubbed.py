@@ -183,6 +183,31 @@ def test_a_refused_submission_is_tried_again(cluster: FakeCluster, workflow: Wor
     assert len(cluster.calls("sbatch")) == 2 and counts(workflow) == [1, 1, 1]
 
 
+@pytest.mark.parametrize("answer", ["{};cluster", "Auftrag {} abgeschickt", "\n", "failed\n1"])
+def test_jobs_are_found_whatever_sbatch_answers(
+    cluster: FakeCluster, workflow: Workflow, answer: str
+) -> None:
+    cluster.control("answer_sbatch", answer)
+    workflow.write(THREE.replace("COMMAND", "true"))
+    output = workflow.run()
+    assert len(cluster.calls("sbatch")) == 1 and counts(workflow) == [1, 1, 1]
+    assert "refused" not in output
+
+
+def test_what_may_have_been_accepted_is_looked_for_and_not_sent_again(
+    cluster: FakeCluster, workflow: Workflow, wait_until: Wait
+) -> None:
+    for name, text in (("answer_sbatch", "\n"), ("empty_squeue", ""), ("hold", "Priority")):
+        cluster.control(name, text)
+    workflow.write(THREE.replace("COMMAND", "true"))
+    run = workflow.start()
+    wait_until(lambda: "looking for them in the queue" in run.output, message=lambda: run.output)
+    cluster.control("empty_squeue", None)
+    cluster.command("scontrol", "release", "100")
+    run.end()
+    assert len(cluster.calls("sbatch")) == 1 and counts(workflow) == [1, 1, 1]
+
+
 def test_an_impossible_partition_and_an_unknown_resource_fail_with_the_reason(
     cluster: FakeCluster, workflow: Workflow
 ) -> None:

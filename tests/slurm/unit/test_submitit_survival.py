@@ -11,17 +11,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from runs import Workflow
-from snakemake_executor_plugin_submitit.cluster.base import CommandError, Request, Seen
+from snakemake_executor_plugin_submitit.cluster.base import (
+    Batch,
+    CommandError,
+    Refused,
+    Request,
+    Seen,
+    Unclear,
+)
 from snakemake_executor_plugin_submitit.executor import Executor
 from snakemake_executor_plugin_submitit.follow.poll import Poller
-from snakemake_executor_plugin_submitit.journal import Journal, JournalError, Record, read
+from snakemake_executor_plugin_submitit.job import outcome
+from snakemake_executor_plugin_submitit.journal import Journal, JournalError, Record, outcome_path, read
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.submit.context import Context, Ready
 from snakemake_executor_plugin_submitit.submit.earlier import EarlierJobs
+from snakemake_executor_plugin_submitit.submit.send import Sender
 from snakemake_executor_plugin_submitit.workarounds import pack_again, sent_together
 
 from .conftest import FakeCluster
@@ -177,6 +186,77 @@ def test_a_step_without_outputs_runs_each_time(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Cluster({"5": Seen("COMPLETED")}), record("a", job_id="5"))
     scene.journal.records["a"].ended = "COMPLETED"
     assert scene.prepare(scene.ready("a")) == ([["a"]], [])
+
+
+class Unsure(Cluster):
+    """Accepts a submission without an answer that can be read, or refuses it by mistake."""
+
+    def __init__(self, answer: Refused) -> None:
+        super().__init__({})
+        self.answer, self.submitted = answer, 0
+
+    def submit(self, batch: Batch) -> list[str]:
+        self.submitted += 1
+        raise self.answer
+
+
+class Sending(Job):
+    """As much of Snakemake's job as the sender looks at."""
+
+    rule = SimpleNamespace(name="rule")
+    wildcards_dict: ClassVar[dict[str, str]] = {}
+
+    def get_wait_for_files(self) -> list[str]:
+        return []
+
+
+def sending(folder: Path, cluster: Unsure, count: int) -> tuple[Sender, list[Ready], list[str]]:
+    """A sender, jobs that it has not yet sent, and what it follows."""
+    scene = Scene(folder, cluster)
+    workflow = SimpleNamespace(execution_settings=SimpleNamespace(latency_wait=5))
+    scene.earlier.context.workflow = workflow
+    followed: list[str] = []
+    sender = Sender(scene.earlier.context, lambda _, record: followed.append(record.job_id))
+    items = [
+        Ready(Sending((f"{i}",)), f"{i}", "same", {f"{i}": "same"}, Request(), "x") for i in range(count)
+    ]
+    return sender, items, followed
+
+
+def test_a_submission_without_an_answer_is_looked_for_and_not_repeated(tmp_path: Path) -> None:
+    cluster = Unsure(Unclear("sbatch must print a job id"))
+    sender, items, followed = sending(tmp_path, cluster, 2)
+    for found in ({}, {}, {0: "7_0"}):
+        if items[0].record:
+            cluster.tokens = {items[0].record.token: found}
+        with pytest.raises(Unclear):
+            sender.send(items)
+    assert cluster.submitted == 1
+    assert items[0].record is not None
+    cluster.tokens = {items[0].record.token: {0: "7_0", 1: "7_1"}}
+    sender.send(items)
+    assert cluster.submitted == 1 and followed == ["7_0", "7_1"]
+
+
+def test_a_refusal_by_mistake_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Unsure(Refused("invalid partition"))
+    sender, items, followed = sending(tmp_path, cluster, 1)
+    monkeypatch.setattr(cluster, "find", lambda _: {0: "7"} if cluster.submitted else {})
+    sender.send(items)
+    assert cluster.submitted == 1 and followed == ["7"]
+
+
+def test_a_job_that_has_ended_is_found_by_its_outcome(tmp_path: Path) -> None:
+    cluster = Unsure(Unclear("sbatch must print a job id"))
+    sender, items, followed = sending(tmp_path, cluster, 1)
+    with pytest.raises(Unclear):
+        sender.send(items)
+    assert items[0].record is not None
+    path = outcome_path(tmp_path, items[0].record)
+    path.parent.mkdir(parents=True)
+    outcome.write(path, {"job_id": "7"})
+    sender.send(items)
+    assert cluster.submitted == 1 and followed == ["7"]
 
 
 class Disk:
