@@ -53,9 +53,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_results(completed: Proje
             time.sleep(chance.uniform(0, 2))
         controller.kill()
         controller.wait()
-        for process in processes_of(fresh):  # a reboot leaves no orphans either
+        for process in (
+            processes_of(fresh) if attempt < 2 else ()
+        ):  # as a reboot does; later attempts leave orphans
             os.kill(process, signal.SIGKILL)
         unlock(fresh)
+        assert not processes_of(fresh), "a step that lost its run still writes"
         done = {path: path.stat().st_mtime_ns for path in fresh.folder.glob("results/**/*.safetensors")}
         done = {path: when for path, when in done.items() if is_recorded(fresh, path)}
         for path, when in finished.items():

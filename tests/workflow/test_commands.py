@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,21 +80,59 @@ def test_make_lists_its_targets_and_says_what_is_missing(tmp_path: Path) -> None
     assert done.returncode != 0 and "graphviz's dot is needed" in done.stderr
 
 
-def test_a_living_run_keeps_its_lock_and_a_dead_one_does_not(tmp_path: Path) -> None:
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
     lock = tmp_path / ".snakemake/locks/0.output.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text("results/a\n")
-    unlock = [sys.executable, str(ROOT / "workflow_scripts/tools/unlock.py")]
-    code = "import sys, time; print('ready', flush=True); time.sleep(60)"
-    living = subprocess.Popen(
-        [sys.executable, "-c", code, "snakemake"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
+    return lock
+
+
+def unlock(folder: Path) -> str:
+    command = [sys.executable, str(ROOT / "workflow_scripts/tools/unlock.py")]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def running(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """A process in the folder; the program says when it is ready."""
+    process = subprocess.Popen([sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
-        assert living.stdout and living.stdout.readline() == "ready\n"
-        subprocess.run(unlock, cwd=tmp_path, check=True)
-        assert lock.exists()
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        yield process
     finally:
-        living.kill()
-        living.wait()
-    done = subprocess.run(unlock, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert not lock.exists() and "going on where it stopped" in done.stdout
+        process.kill()
+        process.wait()
+
+
+WAITS = "import sys, time; print('ready', flush=True); time.sleep(60)"
+
+
+def test_a_living_run_keeps_its_lock(tmp_path: Path, lock: Path) -> None:
+    program = tmp_path / "bin/snakemake"
+    program.parent.mkdir()
+    program.write_text(WAITS)
+    with running(tmp_path, str(program), "--cores", "2"):
+        assert "A run is going on" in unlock(tmp_path) and lock.exists()
+    assert "continuing where it stopped" in unlock(tmp_path) and not lock.exists()
+
+
+def test_a_process_that_only_mentions_snakemake_is_no_run(tmp_path: Path, lock: Path) -> None:
+    with running(tmp_path, "-c", WAITS, "snakemake") as other:
+        assert "continuing where it stopped" in unlock(tmp_path)
+        assert other.poll() is None and not lock.exists()
+
+
+def test_a_step_that_lost_its_run_is_told_to_save_and_ended(tmp_path: Path, lock: Path) -> None:
+    script = tmp_path / ".snakemake/scripts/tmp.finetune.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import pathlib, signal, sys, time\n"
+        "def save(*_): time.sleep(1); pathlib.Path('saved').touch(); sys.exit(1)\n"
+        "signal.signal(signal.SIGTERM, save)\n" + WAITS
+    )
+    with running(tmp_path, str(script)) as orphan:
+        assert "ending one process that it left behind" in unlock(tmp_path)
+        assert (tmp_path / "saved").exists() and not lock.exists()
+        assert orphan.wait(timeout=10) == 1
