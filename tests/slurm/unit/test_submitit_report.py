@@ -119,7 +119,7 @@ SACCT = """\
 
 def test_usage_is_the_largest_of_a_jobs_steps() -> None:
     assert parse_usage(SACCT) == {
-        "7_0": Usage(600, 598.5, 500, 37, 1024),
+        "7_0": Usage(600, 598.5, 500, 37),
         "8": Usage(None, 93784, 1536),
     }
 

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import json
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +61,6 @@ class Cluster:
     forgets: bool = True
     kill_wait_s: float = 30.0
     complaint: str = ""
-    calls: Counter[str] = field(default_factory=Counter)
 
     def max_batch(self) -> int:
         return 100

@@ -202,7 +202,7 @@ class Executor(SnakemakeInJob):
         drop_timers(keep=0)
         context, settings = self.context, self.context.settings
         if not self.stopping:
-            self.earlier.tell_of_strangers()
+            self.earlier.tell_of_leftovers()
             if not settings.no_efficiency and (
                 text := summarise(self.done, context.folder, accounting=context.cluster.forgets)
             ):

@@ -21,7 +21,7 @@ from .journal import journal_path, read
 # addresses, so after a restart no group is one that was submitted before. Here parts that were submitted together stay
 # together, and the others are packed in the order of their outputs. No interface reaches the packing, and it happens before
 # the executor is made; so `ExecutorSettings`, which exist by then, replace the function. Can go when
-# `snakemake.dag.group_into_chunks` gets its parts in a stable order.
+# `snakemake.dag.group_into_chunks` gets its parts in a stable order; snakemake issue 1628 (open) is about the same function.
 
 Chunks = Callable[[int, Iterable[Any]], Iterable[tuple[Any, ...]]]
 

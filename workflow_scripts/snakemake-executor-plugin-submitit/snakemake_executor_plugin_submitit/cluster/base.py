@@ -1,8 +1,7 @@
-"""What the executor needs of a cluster, and what it hands to it: requests and batches."""
+"""The interface of a cluster, and the values that pass through it: requests, batches, states."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,7 +87,6 @@ class Cluster(Protocol):
     """Submits, observes and cancels jobs by their ids."""
 
     forgets: bool  # whether a job that is unknown to the cluster may still run
-    calls: Counter[str]  # how often each command was run
     kill_wait_s: float  # from the SIGTERM that ends a job to its SIGKILL; known after `max_batch`
 
     def max_batch(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ class LocalCluster:
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self.settings = settings
-        self.calls: Counter[str] = Counter()
         self._mine: dict[str, Any] = {}
 
     def max_batch(self) -> int:
@@ -34,7 +32,6 @@ class LocalCluster:
         """Start one process per step. Memory, partition and the like have no meaning here."""
         from submitit import LocalExecutor
 
-        self.calls["submit"] += 1
         executor = LocalExecutor(batch.folder)
         executor.update_parameters(
             timeout_min=batch.request.runtime_min or _A_WEEK_MIN,
@@ -79,7 +76,6 @@ class DebugCluster:
 
     def __init__(self, settings: ExecutorSettings) -> None:
         self.settings = settings
-        self.calls: Counter[str] = Counter()
         self._count = 0
 
     def max_batch(self) -> int:
@@ -90,7 +86,6 @@ class DebugCluster:
         """Run every step to its end."""
         from submitit import DebugExecutor
 
-        self.calls["submit"] += 1
         executor = DebugExecutor(batch.folder)
         for step in batch.steps:
             step.quiet = True  # an exception would open a debugger

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +35,6 @@ class SlurmCluster:
                 "--submitit-cluster local"
             )
         self.settings = settings
-        self.calls: Counter[str] = Counter()
         self.complaint = ""  # the last error of sacct; "" while it answers
         self._accounting = True
         self._sacct_failures = 0
@@ -48,7 +46,6 @@ class SlurmCluster:
         """The smaller of the user's and the cluster's limit, asked for once; 1 if arrays are switched off."""
         if self._max_batch is None:
             try:
-                self.calls["scontrol"] += 1
                 cluster, self.kill_wait_s = commands.limits(self.settings.command_timeout_s)
             except CommandError:
                 return min(self.settings.array_size, 1000)
@@ -59,7 +56,6 @@ class SlurmCluster:
         """One sbatch; an array if there are several steps. Raises Unclear if sbatch succeeds without printing an id."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        self.calls["sbatch"] += 1
         try:
             return make_executor(batch, self.settings).send()
         except (FailedJobError, FailedSubmissionError) as error:
@@ -67,7 +63,6 @@ class SlurmCluster:
 
     def observe(self, jobs: Sequence[str]) -> dict[str, Seen | None]:
         """squeue for all jobs, and sacct once for those that squeue has forgotten. squeue takes precedence."""
-        self.calls["squeue"] += 1
         queue = commands.squeue(self.settings.command_timeout_s)
         found: dict[str, Seen | None] = {job: queue.get(job) for job in jobs}
         gone = [job for job, seen in found.items() if seen is None]
@@ -78,21 +73,17 @@ class SlurmCluster:
 
     def find(self, token: str) -> dict[int, str]:
         """By the comment that every submission carries."""
-        self.calls["squeue"] += 1
         queue = commands.squeue(self.settings.command_timeout_s)
         jobs = [job for job, seen in queue.items() if seen.comment == _COMMENT + token]
         return {int(job.partition("_")[2] or 0): job for job in jobs}
 
     def cancel(self, jobs: Sequence[str], alive: Sequence[str]) -> int:
         """Whole arrays by one id, 500 ids a call."""
-        calls = commands.scancel(commands.whole_arrays(jobs, alive), self.settings.command_timeout_s)
-        self.calls["scancel"] += calls
-        return calls
+        return commands.scancel(commands.whole_arrays(jobs, alive), self.settings.command_timeout_s)
 
     def _ask_accounting(self, jobs: Sequence[str]) -> dict[str, Seen]:
         if not self._accounting or time.monotonic() < self._sacct_not_before:
             return {}
-        self.calls["sacct"] += 1
         try:
             found = commands.sacct(jobs, self.settings.command_timeout_s)
         except NoAccounting:
@@ -162,7 +153,7 @@ def make_executor(batch: Batch, settings: ExecutorSettings) -> Any:
 
     steps = batch.folder.absolute() / "steps.jsonl"
 
-    class Sender(SlurmExecutor):
+    class Submission(SlurmExecutor):
         """Submits from a clean environment, with a time limit, and arrays in the same way as single jobs."""
 
         @property
@@ -190,7 +181,7 @@ def make_executor(batch: Batch, settings: ExecutorSettings) -> Any:
     parameters = sbatch_parameters(batch, settings)
     python = shlex.quote(sys.executable)
     # `exec` makes Python the job's first process. A shell would keep the signals and the exit status to itself.
-    executor = Sender(batch.folder, python=python if parameters["use_srun"] else f"exec {python}")
+    executor = Submission(batch.folder, python=python if parameters["use_srun"] else f"exec {python}")
     executor.update_parameters(**parameters)
     return executor
 

@@ -1,1 +1,1 @@
-"""Jobs on the cluster: what their states mean, and what the user is told about them."""
+"""Jobs on the cluster: what their states mean, and what the user reads about them."""

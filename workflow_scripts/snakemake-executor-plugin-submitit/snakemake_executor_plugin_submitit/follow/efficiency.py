@@ -21,13 +21,12 @@ _UNITS = {"": 1 / (1 << 20), "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**
 
 @dataclass(frozen=True)
 class Usage:
-    """What one job used; None if unknown. GPU use in per cent, GPU memory in MB."""
+    """What one job used; None if unknown. GPU use in per cent."""
 
     elapsed_s: float | None = None
     cpu_s: float | None = None
     rss_mb: float | None = None
     gpu_percent: float | None = None
-    gpu_mem_mb: float | None = None
 
 
 def parse_usage(text: str) -> dict[str, Usage]:
@@ -44,10 +43,9 @@ def parse_usage(text: str) -> dict[str, Usage]:
             _seconds(cells[2]),
             _megabytes(cells[3]),
             _number(use.get("gres/gpuutil", "")),
-            _megabytes(use.get("gres/gpumem", "")),
         )
         old = found.get(job, Usage())
-        before = (old.elapsed_s, old.cpu_s, old.rss_mb, old.gpu_percent, old.gpu_mem_mb)
+        before = (old.elapsed_s, old.cpu_s, old.rss_mb, old.gpu_percent)
         found[job] = Usage(*(_larger(a, b) for a, b in zip(before, new, strict=True)))
     return found
 
@@ -168,7 +166,6 @@ def _joined(slurm: Usage, folder: Path, record: Record) -> Usage:
         _larger(slurm.cpu_s, own.cpu_s),
         _larger(slurm.rss_mb, own.rss_mb),
         slurm.gpu_percent,
-        slurm.gpu_mem_mb,
     )
 
 

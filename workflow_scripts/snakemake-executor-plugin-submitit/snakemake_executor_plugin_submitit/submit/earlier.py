@@ -44,12 +44,12 @@ class EarlierJobs:
 
     def __init__(self, context: Context, follow: Follow) -> None:
         self.context, self.follow = context, follow
-        self.asked: set[str] = set()
+        self.wanted: set[str] = set()
         self._begun = time.monotonic()
 
     def prepare(self, items: list[Ready]) -> tuple[list[list[Ready]], list[Ready]]:
         """Packs to submit, and jobs that wait because the cluster did not say what became of their earlier submission."""
-        self.asked |= {ready.key for ready in items}
+        self.wanted |= {ready.key for ready in items}
         pasts = [self._past(ready) for ready in items]
         verdicts = self._earlier(pasts)
         parts: dict[Action, list[tuple[Ready, Past]]] = {action: [] for action in Action}
@@ -165,13 +165,13 @@ class EarlierJobs:
         steps = [member for member in members(ready.job) if member.output]
         return bool(steps) and all(record.token in persistence.external_jobids(step) for step in steps)
 
-    def tell_of_strangers(self) -> None:
+    def tell_of_leftovers(self) -> None:
         """Jobs of an earlier run that this one did not need: name those that still live, and forget the others."""
         journal = self.context.journal
         records = {
             r.job_id: r
             for r in journal.records.values()
-            if not r.ended and r.job_id and r.key not in self.asked
+            if not r.ended and r.job_id and r.key not in self.wanted
         }
         verdicts = self.context.poller.poll({job: self.context.outcome(r) for job, r in records.items()})
         for job, verdict in verdicts.items():

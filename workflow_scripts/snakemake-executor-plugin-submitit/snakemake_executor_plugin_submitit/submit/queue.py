@@ -196,8 +196,9 @@ class SubmissionQueue:
             pack.failures += 1
             pack.not_before = now + backoff_s(pack.failures, first_s=5.0, most_s=60.0)
             if pack.failures in (1, 5, 20):
-                what = "looking for them in the queue" if unclear else "trying again"
-                self.callbacks.tell(f"{len(pack.items)} jobs were refused for now ({words}); {what}.")
+                what = "may have been submitted" if unclear else "were refused for now"
+                then = "looking for them in the queue" if unclear else "trying again"
+                self.callbacks.tell(f"{len(pack.items)} jobs {what} ({words}); {then}.")
             self.packs += _halved(pack) if crowded and len(pack.items) > 1 else [pack]
 
 
