@@ -1,4 +1,7 @@
-"""Downloads one file over HTTP: resumes where it stopped, tries again with growing pauses, and reports all of it."""
+"""Downloads one file over HTTP: resumes where it stopped, tries again with growing pauses, and reports all of it.
+
+By hand on `urllib`, which does none of this; `obtransfer.models.download` says what other libraries lack.
+"""
 
 from __future__ import annotations
 
