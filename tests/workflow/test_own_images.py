@@ -76,7 +76,7 @@ def test_photographs_and_a_name_in_curves_and_a_model_out(fresh: Project) -> Non
     assert sorted(curve["sparsity"]) == [0, 0.8, 0.9] and curve["is_source"].all()
     dense = curve.loc[curve["sparsity"] == 0, "accuracy"].item()
     assert dense > 0.8  # the classes have different colours; chance is a third
-    assert "What the source task keeps" in (results / "summary.txt").read_text()
+    assert "Accuracy on the source task" in (results / "summary.txt").read_text()
     assert (results / "figures/accuracy_zero_shot.png").stat().st_size > 10_000
     (log,) = results.glob("logs/prepare_images/own/*.log")
     assert "can't be decoded, left out: pear/image_3.jpg" in log.read_text()
