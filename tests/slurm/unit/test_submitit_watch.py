@@ -46,9 +46,9 @@ sys.exit(3)
 CONTROLLER = """
 import os, signal, subprocess, sys
 signal.signal(signal.SIGTERM, lambda *_: None)
-job = subprocess.Popen(["bash", "-c", f"echo $$ >> pids; {sys.argv[1]}; exit $?"])
 with open("pids", "a") as pids:
     pids.write(f"{os.getpid()}\\n")
+job = subprocess.Popen(["bash", "-c", f"echo $$ >> pids; {sys.argv[1]}; exit $?"])
 sys.exit(1 if job.wait() else 0)
 """
 
