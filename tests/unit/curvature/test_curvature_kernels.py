@@ -164,7 +164,7 @@ def test_channels_last_patches_are_a_permutation() -> None:
 
 
 def test_odd_zero_of_same_padding_comes_last() -> None:
-    geometry = Geometry.of(nn.Conv2d(2, 3, (2, 4), padding="same"))
+    geometry = Geometry.of(nn.Conv2d(2, 3, (2, 4), padding="same"), 9, 8)
     assert geometry.sides == (1, 2, 0, 1)
     assert geometry.output(9, 8) == (9, 8)
 

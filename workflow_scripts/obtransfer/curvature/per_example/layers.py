@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from obtransfer.curvature.per_example.patches import pads_to_size
 from obtransfer.curvature.structures.base import LayerShape
 from obtransfer.errors import ObtransferError, listed
 
@@ -13,7 +14,7 @@ _FORWARDS = {
     nn.Linear: ("forward",),
     nn.Conv2d: ("forward", "_conv_forward"),
 }
-"""Supported layers, with the methods that a subclass must not replace."""
+"""Supported layers, with the methods that a subclass must not replace, apart from timm's `Conv2dSame`."""
 
 
 def select_layers(model: nn.Module, parameters: Sequence[str] | None) -> dict[str, nn.Module]:
@@ -89,7 +90,8 @@ def _problem(name: str, owners: dict[str, list[tuple[nn.Module, str]]]) -> str |
         return f"{name} (`{attribute}` of {type(module).__name__})"
     for kind, methods in _FORWARDS.items():
         for method in methods if isinstance(module, kind) else ():
-            if getattr(type(module), method) is not getattr(kind, method):
+            replaced = getattr(type(module), method) is not getattr(kind, method)
+            if replaced and not pads_to_size(module):
                 return f"{name} ({type(module).__name__} replaces {kind.__name__}.{method})"
     if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
         return f"{name} (padding_mode {module.padding_mode!r})"

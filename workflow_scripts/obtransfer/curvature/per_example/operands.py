@@ -70,7 +70,7 @@ def layer_activations(module: nn.Module, inputs: Tensor) -> Tensor:
     """
     if not isinstance(module, nn.Conv2d):
         return inputs.reshape(len(inputs), -1, inputs.shape[-1]).transpose(1, 2)[:, None]
-    patches = Patches(inputs, Geometry.of(module))
+    patches = Patches(inputs, Geometry.of(module, *inputs.shape[2:]))
     single = patches.geometry.kernel == (1, 1) and not any(patches.geometry.sides)
     if not single:
         return patches

@@ -11,6 +11,18 @@ from torch.nn.functional import pad
 from torch.utils._pytree import tree_map
 
 
+def pads_to_size(module: nn.Module) -> bool:
+    """Whether this is timm's `Conv2dSame`, whose zeros depend on the size of its input, as TensorFlow's 'SAME' padding."""
+    forward = type(module).forward
+    return (forward.__module__, forward.__qualname__) == ("timm.layers.conv2d_same", "Conv2dSame.forward")
+
+
+def _same_sides(size: int, reach: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a side for ceil(size / stride) outputs, an odd one last; `reach`: dilation · (kernel - 1)."""
+    total = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
 class Geometry(NamedTuple):
     """What a convolution does to a map; pairs are (vertical, horizontal)."""
 
@@ -21,10 +33,15 @@ class Geometry(NamedTuple):
     groups: int
 
     @classmethod
-    def of(cls, module: nn.Conv2d) -> Geometry:
-        """The geometry of a layer. Padding 'same' puts an odd zero last."""
+    def of(cls, module: nn.Conv2d, height: int, width: int) -> Geometry:
+        """The geometry of a layer for maps of this size. Padding 'same' puts an odd zero last."""
         (kh, kw), (sh, sw), (dh, dw) = module.kernel_size, module.stride, module.dilation
-        if isinstance(module.padding, str):
+        if pads_to_size(module):
+            (top, bottom), (left, right) = [
+                _same_sides(size, dilation * (kernel - 1), stride)
+                for size, kernel, stride, dilation in ((height, kh, sh, dh), (width, kw, sw, dw))
+            ]
+        elif isinstance(module.padding, str):
             totals = (dh * (kh - 1), dw * (kw - 1)) if module.padding == "same" else (0, 0)
             (top, bottom), (left, right) = [(total // 2, total - total // 2) for total in totals]
         else:
