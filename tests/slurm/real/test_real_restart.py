@@ -122,7 +122,10 @@ def test_a_job_that_ended_while_no_controller_lived_counts_and_nothing_is_sent(s
 
 
 def test_what_changed_is_cancelled_and_sent_again_behind_the_old_job(story: Story, slurm: Cluster) -> None:
-    assert "3 jobs of an earlier run have changed since: cancelling and sending again" in story.outputs[2]
+    assert (
+        "3 jobs of an earlier run have changed since: cancelling and submitting them again"
+        in story.outputs[2]
+    )
     for name in CHANGED:
         was, _, ended = _accounted(slurm, story.before[name])
         state, began, _ = _accounted(slurm, story.workflow.job(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,19 @@ def test_sbatch_says_the_id(answer: str) -> None:
 def test_an_answer_without_an_id_is_no_refusal(answer: str) -> None:
     with pytest.raises(Unclear, match="must print a job id"):
         read_job_id(answer)
+
+
+def test_the_record_of_a_refused_request_is_no_job(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def squeue(_: float) -> dict[str, Seen]:
+        comments = ("token", "token", "other")
+        found = (Seen("FAILED", "", "BadConstraints"), Seen("FAILED", "n1"), Seen("RUNNING", "n1"))
+        pairs = zip(found, comments, strict=True)
+        return {f"7_{i}": replace(s, comment=f"snakemake-submitit:{c}") for i, (s, c) in enumerate(pairs)}
+
+    monkeypatch.setattr(commands, "squeue", squeue)
+    assert SlurmCluster(ExecutorSettings()).find("token") == {1: "7_1"}
 
 
 GOLDEN_ARRAY = """\

@@ -72,10 +72,11 @@ class SlurmCluster:
         return found
 
     def find(self, token: str) -> dict[int, str]:
-        """By the comment that every submission carries."""
+        """By the comment that every submission carries. SLURM keeps a failed job without a node for a request it refused."""
         queue = commands.squeue(self.settings.command_timeout_s)
-        jobs = [job for job, seen in queue.items() if seen.comment == _COMMENT + token]
-        return {int(job.partition("_")[2] or 0): job for job in jobs}
+        mine = {job: seen for job, seen in queue.items() if seen.comment == _COMMENT + token}
+        taken = [job for job, seen in mine.items() if seen.state != "FAILED" or seen.node]
+        return {int(job.partition("_")[2] or 0): job for job in taken}
 
     def cancel(self, jobs: Sequence[str], alive: Sequence[str]) -> int:
         """Whole arrays by one id, 500 ids a call."""
