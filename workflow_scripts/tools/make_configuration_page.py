@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the declared settings: run it when a setting, a default or an extension changes."""
+"""Write docs/configuration.md from the declared settings. Run it when a setting, a default or an extension changes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PAGE = ROOT / "docs" / "configuration.md"
 INTRODUCTION = """\
 # Every setting
 
-This page is made from `workflow_scripts/obtransfer/settings.py` and from the files of criteria, estimators and structures
-by `python workflow_scripts/tools/make_configuration_page.py`. `config.yaml` is the default grid. Other files and `--config` are
-merged on top of it. Everything is checked before a job starts, and all errors are reported together.
+`python workflow_scripts/tools/make_configuration_page.py` generates this page from `workflow_scripts/obtransfer/settings.py` and
+from the files of criteria, estimators and structures. `config.yaml` is the default grid. Files given by `--configfile` and values
+given by `--config` are merged on top of it. Everything is checked before a job starts, and all errors are reported together.
 
 - Numbers may be written as text: `1e-3`, which YAML reads as text, is 0.001. So `--config 'grid={"sparsities": [0.7]}'` works.
 - Whole numbers are written in plain digits. YAML reads `010` as 8 and `1:30` as 90; both are refused.
-- Names that YAML reads as something else are refused until they are in quotes: `'00014'`, `'yes'`, `'2024-01-02'`.
+- Names that YAML reads as something else must be in quotes: `'00014'`, `'yes'`, `'2024-01-02'`.
 - `~` at the beginning of a path is your home folder. Nothing else in a path is expanded or decoded.
-- Names of tasks, data sets, suites and labels have small letters, digits and `_`, begin with a letter, and have at most 100
-  characters.
+- Names of tasks, data sets, suites and labels consist of lower-case letters, digits and `_`. They start with a letter and have at
+  most 100 characters.
 """
 
 
@@ -52,16 +52,20 @@ def page() -> str:
 
 def _criteria(annotation: Any) -> str:
     common = list(_rows("", keys_of_label("magnitude"), ""))
-    parts = [f"## `criteria`\n\n{_sentence(meaning(annotation))}\n", f"Every label:\n\n{_table(common)}"]
+    parts = [
+        f"## `criteria`\n\n{_sentence(meaning(annotation))}\n",
+        f"Every label has these keys:\n\n{_table(common)}",
+    ]
     for name, criterion in CRITERIA.items():
         reads = (
-            "no curvature" if criterion.needs == "none" else f"curvature in the structure `{criterion.needs}`"
+            "no statistic" if criterion.needs == "none" else f"curvature in the structure `{criterion.needs}`"
         )
-        own = f" by the estimator `{criterion.estimator}`" if criterion.estimator else ""
+        if criterion.estimator:
+            reads = f"the statistic `{criterion.estimator}.{criterion.needs}`"
         rows = [row for row in _rows("", keys_of_label(name), "") if row not in common]
-        bare = "" if required(name) else " Its name is a label without further keys."
+        bare = "" if required(name) else " It needs no entry here: `grid.criteria` may name it."
         table = f"\n\n{_table(rows)}" if rows else "\n"
-        parts.append(f"`criterion: {name}` ({criterion.title}) reads {reads}{own}.{bare}{table}")
+        parts.append(f"`criterion: {name}` ({criterion.title}) reads {reads}.{bare}{table}")
     return "\n".join(parts)
 
 
@@ -69,7 +73,7 @@ Row = tuple[str, str, str, str]
 
 
 def _rows(path: str, annotation: Any, default: str) -> Iterator[Row]:
-    """Key, what it may be, its default, what it means; of the keys inside where there are some."""
+    """Key, value, default and meaning; of the keys inside where there are some."""
     inner = [core for member in members(annotation) if is_dataclass(core := split(member)[0])]
     core = split(annotation)[0]
     if get_origin(core) is Mapping and is_dataclass(split(get_args(core)[1])[0]):

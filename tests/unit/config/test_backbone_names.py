@@ -73,7 +73,7 @@ def test_a_wrong_name_gets_near_ones(name: str, expected: str) -> None:
         (
             "resnet50__mine",
             {**MINE, "sha256": "0676ba61"},
-            "got the text '0676ba61'; needed text (of the file: 64 hexadecimal digits",
+            "got the text '0676ba61'; needed text (SHA-256 of the file: 64 lower-case hexadecimal digits",
         ),
         (
             "resnet50__mine",

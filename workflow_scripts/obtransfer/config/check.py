@@ -1,4 +1,4 @@
-"""What types and bounds cannot say of a configuration: names exist, and keys agree with each other."""
+"""What types and bounds cannot check: names exist, and keys agree with each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from obtransfer.config import check_backbones, check_export, check_grid, check_labels, check_tasks
 from obtransfer.config.describe import Path, shown
-from obtransfer.config.entry import Problems
+from obtransfer.config.entry import Found, Problems, Raw
 from obtransfer.settings import Configuration
 
 _LONGEST_RESULTS, _LONGEST_PART = 1000, 255
@@ -28,7 +28,7 @@ class _Valid:
         raise _Invalid(name)
 
 
-def problems(raw: Mapping[str, Any], sections: Mapping[str, Any]) -> Problems:
+def problems(raw: Raw, sections: Mapping[str, Any]) -> Problems:
     """Everything that is wrong with the valid sections.
 
     A check reads the sections that it needs. Where one of them is invalid, the check ends.
@@ -47,7 +47,7 @@ def problems(raw: Mapping[str, Any], sections: Mapping[str, Any]) -> Problems:
     return found
 
 
-def _duplicates(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple[Path, str]]:
+def _duplicates(raw: Raw, config: Configuration) -> Found:
     """Lists name nothing twice; 0.5 and 0.50 are the same. Colours may have equal numbers."""
     for path, values in _lists(raw, ()):
         first: dict[str, int] = {}
@@ -66,7 +66,7 @@ def _lists(value: Any, path: Path) -> Iterator[tuple[Path, list[Any]]]:
             yield from _lists(item, (*path, key))
 
 
-def _results(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple[Path, str]]:
+def _results(raw: Raw, config: Configuration) -> Found:
     """The folder of results fits into Snakemake's patterns and a file system's paths."""
     folder = config.results
     if "{" in folder or "}" in folder:
@@ -80,7 +80,7 @@ def _results(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple[Pa
         yield ("results",), f"got a path of {whole} bytes, {part} in its longest name; {most}"
 
 
-def _milestones(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple[Path, str]]:
+def _milestones(raw: Raw, config: Configuration) -> Found:
     """A multistep schedule has steps, in order."""
     path, milestones = ("finetune", "milestones"), list(config.finetune.milestones)
     if config.finetune.schedule == "multistep" and not milestones:
@@ -89,7 +89,7 @@ def _milestones(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple
         yield path, f"got {shown(milestones)}; needed growing epochs"
 
 
-_CHECKS: tuple[Callable[[Mapping[str, Any], Configuration], Iterator[tuple[Path, str]]], ...] = (
+_CHECKS: tuple[Callable[[Raw, Configuration], Found], ...] = (
     _duplicates,
     _results,
     check_grid.names,

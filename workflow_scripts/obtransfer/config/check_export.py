@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from obtransfer.config.check_labels import DENSE
-from obtransfer.config.describe import Path, listed
+from obtransfer.config.describe import listed
+from obtransfer.config.entry import Found, Raw
+from obtransfer.config.labels import DENSE
 from obtransfer.settings import Configuration
 
 _AXES = ("backbones", "sources", "criteria", "allocations", "sparsities", "batchnorm", "seeds")
 
 
-def export(raw: Mapping[str, Any], config: Configuration) -> Iterator[tuple[Path, str]]:
+def export(raw: Raw, config: Configuration) -> Found:
     """Everything that `export` names is in the grid."""
     wanted = config.export
     if wanted is None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any
 
 from obtransfer.config import check_backbones
 from obtransfer.config.describe import Path, listed, unknown
+from obtransfer.config.entry import Found, Raw
 from obtransfer.config.tasks import known_tasks
 from obtransfer.registry import ALLOCATIONS, CRITERIA
 from obtransfer.settings import Configuration
-
-Raw = Mapping[str, Any]
-Found = Iterator[tuple[Path, str]]
 
 LONGEST_NAME = 100
 """Characters. Names of files are made of at most two such names; file systems allow 255 bytes."""

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from obtransfer.config.describe import Path, listed, unknown
-from obtransfer.config.labels import CHOSEN, required
+from obtransfer.config.describe import listed, unknown
+from obtransfer.config.entry import Found, Raw
+from obtransfer.config.labels import CHOSEN, DENSE, required
 from obtransfer.registry import CRITERIA
 from obtransfer.settings import Configuration
-
-Raw = Mapping[str, Any]
-Found = Iterator[tuple[Path, str]]
-
-DENSE = "dense"
-"""The model that is not pruned, in paths and tables."""
 
 
 def undefined(raw: Raw, config: Configuration) -> Found:
@@ -51,6 +45,6 @@ def chosen_damping(raw: Raw, config: Configuration) -> Found:
         yield ("damping_choice",), f"missing; needed the candidates for the damping of {listed(chosen)}"
 
 
-def _entries(raw: Raw) -> Mapping[str, Any]:
+def _entries(raw: Raw) -> Raw:
     entries = raw.get("criteria")
     return entries if isinstance(entries, Mapping) else {}

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from obtransfer.config.describe import Path, listed, unknown
+from obtransfer.config.entry import Found, Raw
 from obtransfer.config.tasks import images_per_class, num_classes
 from obtransfer.registry import DATASETS, TASKS
 from obtransfer.settings import Configuration, Draw, TaskEntry
-
-Raw = Mapping[str, Any]
-Found = Iterator[tuple[Path, str]]
 
 
 def data_sets(raw: Raw, config: Configuration) -> Found:

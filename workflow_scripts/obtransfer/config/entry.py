@@ -1,6 +1,6 @@
-"""The configuration as it comes in: YAML's and Snakemake's surprises are dealt with here, once, for all keys.
+"""The raw configuration: surprises of YAML and Snakemake are handled here, once, for all keys.
 
-What passes is plain: mappings with text as keys, lists, text, true, false, nothing, finite numbers of at most 64 bits.
+The result is plain: mappings with text as keys, lists, text, true, false, nothing, finite numbers of at most 64 bits.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -17,6 +17,10 @@ from obtransfer.errors import ObtransferError
 
 Problems = list[tuple[Path, str]]
 """Where the configuration is wrong, and what is wrong there."""
+Found = Iterator[tuple[Path, str]]
+"""The problems that one check finds."""
+Raw = Mapping[str, Any]
+"""A configuration as written."""
 
 PATHS: tuple[Path, ...] = (
     ("results",),

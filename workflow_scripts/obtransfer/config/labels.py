@@ -1,11 +1,11 @@
-"""Settings that criteria, structures and estimators declare, joined with the keys that they stand beside in YAML."""
+"""Settings that criteria, structures and estimators declare, joined with the keys beside which YAML has them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields, make_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import doc
 
@@ -15,13 +15,16 @@ from obtransfer.errors import ObtransferError
 from obtransfer.registry import CRITERIA, ESTIMATORS, STRUCTURES
 from obtransfer.settings import CurvatureSettings, Label
 
-CHOSEN = "chosen"
+DENSE = "dense"
+"""The model that is not pruned, in paths and tables."""
+CHOSEN: Final = "chosen"
+"""The value of `damping` that stands for the best of `damping_choice`."""
 _OPTIONS = ("options", "structure_options")
 
 
 @cache
 def keys_of_label(criterion: str) -> type:
-    """The keys of a label of this criterion, as a dataclass: what `Label` has, the criterion's and its structure's settings."""
+    """A dataclass with the keys of a label of this criterion: those of `Label`, the criterion's and its structure's settings."""
     entry = CRITERIA[criterion]
     declared = {**structure_settings(criterion), **entry.settings}
     own = _own_keys(Label)
@@ -29,7 +32,7 @@ def keys_of_label(criterion: str) -> type:
         del own["estimator"]
     else:
         able = tuple(name for name in ESTIMATORS if entry.needs in ESTIMATORS[name].structures)
-        own["estimator"] = (Annotated[Literal[able], doc("of the curvature")], REQUIRED)
+        own["estimator"] = (Annotated[Literal[able], doc("estimator of the curvature")], REQUIRED)
     if entry.needs != "block":
         del own["update"]
     return _dataclass(criterion, own, declared)
@@ -37,7 +40,7 @@ def keys_of_label(criterion: str) -> type:
 
 @cache
 def keys_of_curvature() -> type:
-    """The keys of `curvature`, as a dataclass: what `CurvatureSettings` has, and the settings of all estimators."""
+    """A dataclass with the keys of `curvature`: those of `CurvatureSettings`, and the settings of all estimators."""
     declared = {
         name: setting for estimator in ESTIMATORS for name, setting in ESTIMATORS[estimator].settings.items()
     }
@@ -45,7 +48,7 @@ def keys_of_curvature() -> type:
 
 
 def label_of(values: Any, criterion: str) -> Label:
-    """The label that checked values of `keys_of_label` make."""
+    """The label made from checked values of `keys_of_label`."""
     own = {name: value for name, value in vars(values).items() if name in keys_of(Label)}
     return Label(
         **own,
@@ -55,7 +58,7 @@ def label_of(values: Any, criterion: str) -> Label:
 
 
 def bare_label(criterion: str) -> Label | None:
-    """The label of a criterion without further keys; None if it needs some."""
+    """The label of a criterion without further keys; None if it has required settings."""
     if required(criterion):
         return None
     own, of_structure = CRITERIA[criterion].settings, structure_settings(criterion)
@@ -63,7 +66,7 @@ def bare_label(criterion: str) -> Label | None:
 
 
 def curvature_of(values: Any) -> CurvatureSettings:
-    """The settings that checked values of `keys_of_curvature` make."""
+    """The settings made from checked values of `keys_of_curvature`."""
     own = {name: value for name, value in vars(values).items() if name in keys_of(CurvatureSettings)}
     return CurvatureSettings(
         **own, options={name: value for name, value in vars(values).items() if name not in own}
@@ -100,9 +103,9 @@ def _dataclass(
     for key, setting in declared.items():
         if key in own:
             raise ObtransferError(
-                f"{name} declares a setting {key!r}, a key that is there already; rename the parameter"
+                f"{name} declares a setting {key!r}, a key that exists already; rename the parameter"
             )
-        annotation = setting.annotation | Literal["chosen"] if key == "damping" else setting.annotation
+        annotation = setting.annotation | Literal[CHOSEN] if key == "damping" else setting.annotation
         every[key] = (annotation, setting.default)
     specifications = [
         (key, annotation, field() if default is REQUIRED else field(default=default))

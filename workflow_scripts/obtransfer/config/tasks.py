@@ -1,4 +1,4 @@
-"""What the DAG must know of a task: how many classes and images it has."""
+"""What the DAG must know about a task: how many classes and images it has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def known_tasks(config: Configuration) -> list[str]:
 
 
 def num_classes(config: Configuration, task: str) -> int | None:
-    """How many classes a task has; None where only the data set's files tell."""
+    """How many classes a task has; None where only the data set's files show it."""
     if task in TASKS:
         return TASKS[task].num_classes
     classes = config.tasks[task].classes

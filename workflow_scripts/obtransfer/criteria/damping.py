@@ -15,7 +15,7 @@ Damping = Annotated[float, Ge(0), _MEANING]
 PositiveDamping = Annotated[float, Gt(0), _MEANING]
 """For criteria that invert the curvature, which may be singular."""
 Mode = Literal["relative", "absolute"]
-DampingMode = Annotated[Mode, doc("whether damping is in units of the layer's mean diagonal")]
+DampingMode = Annotated[Mode, doc("whether damping is relative to the layer's mean diagonal")]
 
 
 def check_damping(damping: float, mode: Mode, criterion: str) -> None:

@@ -15,7 +15,7 @@ from obtransfer.errors import ObtransferError
 
 Negative = Annotated[
     Literal["refuse", "abs", "clip"],
-    doc("what becomes of negative curvature, which only the estimator hessian has"),
+    doc("treatment of negative curvature, which only the estimator hessian has"),
 ]
 
 

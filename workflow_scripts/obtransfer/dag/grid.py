@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from obtransfer.config.labels import CHOSEN, DENSE
 from obtransfer.dag.paths import BatchNorm, Export, Form, Model, Scoring, State, Tuning, decimal
 from obtransfer.models.published import architecture
 from obtransfer.registry import CRITERIA, ESTIMATORS
 from obtransfer.settings import Configuration, Label
 
-DENSE = "dense"
 MAX_ROUNDS_AS_JOBS = 10
+"""More rounds are one job."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def chosen_damping(config: Configuration) -> list[str]:
 
 def has_chosen_damping(settings: Label) -> bool:
     """Whether the damping is chosen on the source's validation images."""
-    return settings.options.get("damping") == "chosen"
+    return settings.options.get("damping") == CHOSEN
 
 
 def exports(config: Configuration) -> list[Export]:
@@ -123,7 +124,7 @@ def exports(config: Configuration) -> list[Export]:
 
 def _is_exported(config: Configuration, point: Point) -> bool:
     wanted = config.export
-    assert wanted is not None  # asked before
+    assert wanted is not None  # the caller has checked
     sparsities = None if wanted.sparsities is None else [decimal(sparsity) for sparsity in wanted.sparsities]
     allowed = [
         _has(wanted.backbones, point.backbone),
@@ -144,7 +145,7 @@ def _is_exported(config: Configuration, point: Point) -> bool:
 
 
 def _has(listed: Sequence[Any] | None, value: Any) -> bool:
-    """A list that is left out leaves out nothing."""
+    """Whether a list has the value; a list that is left out has every value."""
     return listed is None or value in listed
 
 

@@ -1,4 +1,4 @@
-"""What the jobs of every rule read: Snakemake's input functions, as methods of the checked configuration."""
+"""The files that the jobs of every rule read: Snakemake's input functions, as methods of the checked configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from obtransfer.settings import Configuration, Label
 Wildcards = Any
 """Snakemake's wildcards of a job: text, by attribute."""
 Files = str | Sequence[str]
-"""A path, or several; none where a job of the rule does without."""
+"""A path, or several; none where a job of the rule needs no such file."""
 T = TypeVar("T")
 NONE: tuple[str, ...] = ()
 
@@ -48,7 +48,7 @@ class Inputs:
         return self._below(model.mask) if model.state.scoring else NONE
 
     def recalibration(self, job: Wildcards) -> Files:
-        """Images that renew BatchNorm's statistics, if any do."""
+        """Images for the recalibration of BatchNorm, if there is one."""
         source = BatchNorm.parse(job.batchnorm).source
         return self.images(job.backbone, source) if source else NONE
 
@@ -112,7 +112,7 @@ class Inputs:
         return self._below(statistic) if statistic else NONE
 
     def damping(self, job: Wildcards) -> Files:
-        """The table with the damping chosen on the source's validation images, where that is asked for."""
+        """The table with the damping chosen on the source's validation images, where the label asks for it."""
         scoring = Scoring.parse(job.scoring)
         if not grid.has_chosen_damping(self.label(scoring)):
             return NONE
@@ -153,11 +153,11 @@ class Inputs:
         return self._scores_after(job, rounds)
 
     def weights_to_update(self, job: Wildcards) -> Files:
-        """The dense weights, where surviving weights make up for removed ones."""
+        """The dense weights, where surviving weights compensate for removed ones."""
         return self.weights(job) if self.label(Scoring.parse(job.scoring)).update else NONE
 
     def curvature_to_update(self, job: Wildcards) -> Files:
-        """The blocks, where surviving weights make up for removed ones."""
+        """The blocks, where surviving weights compensate for removed ones."""
         return self.curvature(job) if self.label(Scoring.parse(job.scoring)).update else NONE
 
     def finetuned(self, job: Wildcards) -> str:
@@ -203,7 +203,7 @@ class Inputs:
         return Statistic(backbone, grid.estimator(settings), word, *origin)
 
     def _scores_after(self, job: Wildcards, number: int) -> str:
-        """Scores of round `number`; those of the first are the one-shot ones."""
+        """Scores of round `number`; those of round 1 are the one-shot scores."""
         if number > 1:
             return self._path(paths.ROUND_SCORES, **{**job, "round": number})
         scoring = Scoring.parse(job.scoring)
@@ -211,7 +211,7 @@ class Inputs:
         return self._path(paths.SCORES, backbone=job.backbone, scoring=shared)
 
     def _prior(self, job: Wildcards) -> str:
-        """estimator.structure of the statistic that this one builds on, or nothing."""
+        """estimator.structure of the statistic that this one builds on; empty if there is none."""
         name, _ = parse(job.structure)
         prior = STRUCTURES[name].prior
         return f"{job.estimator}.{prior}" if prior else known(ESTIMATORS, job.estimator, "estimator").prior

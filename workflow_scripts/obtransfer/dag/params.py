@@ -1,6 +1,6 @@
-"""What the jobs of every rule are told besides files: Snakemake's parameter functions, as methods of the configuration.
+"""The parameters of the jobs of every rule: Snakemake's parameter functions, as methods of the checked configuration.
 
-A job is told only what its result depends on, since Snakemake reruns it when a parameter changes. `*_code` methods give
+A job gets only parameters that its result depends on, because Snakemake reruns it when one changes. `*_code` methods give
 the digest of the code behind a name, so that an edited function reruns the rules that use it.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from obtransfer.config import tasks
+from obtransfer.config.labels import CHOSEN
 from obtransfer.curvature.structures.base import parse
 from obtransfer.dag import grid, schedule
 from obtransfer.dag.inputs import Inputs, Wildcards, known
@@ -37,7 +38,7 @@ class Params:
         return asdict(published.published_weights(self.config.backbones, job.backbone))
 
     def file_of_backbone(self, job: Wildcards) -> list[int]:
-        """Size and time of a local file of weights, so that a replaced file is read again; nothing for others."""
+        """Size and modification time of a local weight file, so that a replaced file is read again; empty for others."""
         file = published.local_file(published.published_weights(self.config.backbones, job.backbone))
         found = file.stat() if file and file.is_file() else None
         return [found.st_size, found.st_mtime_ns] if found else []
@@ -56,7 +57,7 @@ class Params:
         return {"seed": self.config.data.seed, "images_per_class": counts}
 
     def task_settings(self, job: Wildcards) -> Settings:
-        """What else a task from a data set depends on; nothing for the others."""
+        """What else a task from a data set depends on; empty for other tasks."""
         if job.task not in self.config.tasks:
             return {}
         task = self.config.tasks[job.task]
@@ -173,7 +174,7 @@ class Params:
         return [[asdict(point), path] for point, path in grid.evaluations(self.config)]
 
     def export_history(self, job: Wildcards) -> Settings:
-        """How the exported model came about, as its card tells it."""
+        """How the exported model was made, for its card."""
         model = Model.of(job)
         label = self.inputs.label(model.state.scoring) if model.state.scoring else None
         return {
@@ -207,11 +208,11 @@ def _code_of_statistic(estimator: str, structure: str) -> list[str]:
 
 def _options(label: Label) -> Settings:
     """The criterion's settings, without a damping that is chosen elsewhere."""
-    return {name: value for name, value in label.options.items() if value != "chosen"}
+    return {name: value for name, value in label.options.items() if value != CHOSEN}
 
 
 def _as_written(label: Label) -> Settings:
-    """A label as the configuration writes it, without what is left at nothing."""
+    """A label as the configuration writes it, without the keys that are not set."""
     own: Mapping[str, Any] = asdict(label)
     flat = {**own, **own["structure_options"], **own["options"]}
     return {

@@ -158,7 +158,7 @@ class State:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """BatchNorm's statistics after pruning: kept, or renewed on the calibration images of `source`."""
+    """BatchNorm's statistics after pruning: kept, or recalibrated on the calibration images of `source`."""
 
     source: str = ""
 
@@ -267,7 +267,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Export:
-    """A model to take home, in one form."""
+    """An exported model, in one form."""
 
     model: Model
     form: Form

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def hessian(
     examples: Examples,
     *,
-    num_probes: Annotated[int, Ge(1), doc("random vectors of the estimator hessian")] = 100,
+    num_probes: Annotated[int, Ge(1), doc("number of random vectors of the estimator hessian")] = 100,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Hutchinson's estimate of the diagonal of H = ∇² 1/N Σ_n ℓ(f(x_n), y_n), with its sign.

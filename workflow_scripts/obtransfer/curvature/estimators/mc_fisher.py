@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def mc_fisher(
     outputs: Outputs,
     *,
-    num_samples: Annotated[int, Ge(1), doc("vectors that mc_fisher draws for every image")] = 1,
+    num_samples: Annotated[int, Ge(1), doc("number of vectors that mc_fisher draws for each image")] = 1,
     seed: int = 0,
 ) -> Tensor:
     """S drawn vectors v_s / √S with E[v vᵀ] = ∂²ℓ/∂f², for every example.

@@ -24,7 +24,7 @@ without survivors."""
 
 BlockSize = Annotated[
     Annotated[int, Ge(1)] | Literal["row"],
-    doc("consecutive weights of a layer that are removed together, or row: all weights of one output"),
+    doc("number of consecutive weights in a block, or row: all weights of one output"),
 ]
 
 
@@ -69,8 +69,8 @@ def restrict(statistics: Arrays, mask: Arrays) -> dict[str, np.ndarray]:
     """The blocks with the removed weights held at zero.
 
     Rows and columns of removed weights become zero beside their diagonal, which becomes inert: the inverse of the
-    survivors is then exactly that of their own sub-matrix, so that `obs` knows that a removed weight cannot make up for
-    another one. The filler is the mean of the block's removed diagonal, which leaves the layer's mean diagonal, hence a
+    survivors is then exactly that of their own sub-matrix, so that `obs` knows that a removed weight cannot
+    compensate for another one. The filler is the mean of the block's removed diagonal, which leaves the layer's mean diagonal, hence a
     relative λ, as it is (equal to that of `obd` on the same model), unless that is less than a millionth of the
     survivors' mean.
 
