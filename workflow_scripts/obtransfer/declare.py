@@ -1,9 +1,9 @@
 """How an extension declares itself: in its own file, once.
 
-A criterion, an estimator and a structure is a function (or a few) and an object that describes it. The settings it reads
-are the keyword-only parameters of its function: their annotations give type, bounds and help (`annotated_types`), their
-defaults make them optional. The configuration's checks, the order in tables, colours and docs/configuration.md come from
-that. Nothing here imports torch, so that building the DAG stays quick.
+Criteria, estimators and structures are each a function (or a few) and an object that describes it. The settings are the
+keyword-only parameters of the function: their annotations give type, bounds and help (`annotated_types`), and a default
+makes a setting optional. The checks of the configuration and docs/configuration.md are made from these declarations.
+Nothing here imports torch, so that building the DAG stays quick.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar, get_args
 from annotated_types import DocInfo
 
 REQUIRED = inspect.Parameter.empty
-GIVEN = frozenset({"seed", "parameters", "progress", "prior", "loss", "input_shape"})
-"""Keyword-only parameters that the caller fills in by itself; they are no settings."""
+GIVEN = frozenset({"seed", "prior"})
+"""Keyword-only parameters that the caller fills in; they are not settings."""
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """What it means, in a few words; empty where nothing says so."""
+        """What the setting means, in a few words; empty if the annotation does not say."""
         found = [part.documentation for part in get_args(self.annotation) if isinstance(part, DocInfo)]
         return found[0] if found else ""
 
@@ -63,8 +63,8 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
         package: where the modules are.
         attribute: the object in each module.
-        names: of the modules, in the order of tables and colours; one line each. What follows the last point is the key. For
-            ``module:key``, the module's attribute is a mapping with that key.
+        names: of the modules, one line each, in the order of tables and colours. The part after the last point is the key.
+            For ``module:key``, the module's attribute is a mapping with that key.
     """
 
     def __init__(self, package: str, attribute: str, names: tuple[str, ...]) -> None:
@@ -86,5 +86,5 @@ class Registry(Mapping[str, T], Generic[T]):
         return name in self.modules
 
     def module(self, name: str) -> str:
-        """The module that declares `name`; its digest tells when the code changes."""
+        """The module that declares `name`; a digest of it shows when the code changes."""
         return self.modules[name]

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that users are meant to read, and words for its messages."""
 
 import difflib
 from collections.abc import Collection, Iterable

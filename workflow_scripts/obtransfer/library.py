@@ -40,7 +40,7 @@ def score_weights(
         statistic: from `compute_statistic`, by an estimator and with a structure that the criterion accepts; not read by
             magnitude and random.
         parameters: names of Conv2d and Linear weights; None for those of the statistic, or for all without a statistic.
-        seed: of random scores.
+        seed: of criteria that draw random numbers.
         settings: the criterion's own, such as ``damping=0.1`` in units of each layer's mean diagonal.
 
     Returns:
@@ -74,13 +74,13 @@ def make_mask(scores: Values, sparsity: str | float | Decimal, allocation: str =
     """Remove the weights with the lowest scores.
 
     Args:
-        scores: parameter name -> scores of the parameter's shape, from `score_weights` or of your own; higher = keep, no
-            NaN; not changed.
-        sparsity: the fraction of all these weights to remove, in [0, 1).
+        scores: parameter name -> scores of the parameter's shape, from `score_weights` or your own; higher = keep, no NaN;
+            not changed.
+        sparsity: the fraction of these weights to remove, in [0, 1).
         allocation: how it is spread over the layers: global, uniform, erk, n_of_4, n_of_8 or n_of_16.
 
     Returns:
-        A mask without exactly ⌊sparsity · number of weights⌋ of them (n_of_m: in the layers with whole groups only).
+        A mask that removes exactly ⌊sparsity · number of weights⌋ weights (n_of_m: only in layers with whole groups).
 
     Raises:
         ObtransferError: an allocation that does not exist, no scores, NaN, or a sparsity out of range.

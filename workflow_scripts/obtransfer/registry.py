@@ -1,4 +1,4 @@
-"""Everything that has a name: plain strings, resolved on use, so that building the DAG imports nothing heavy.
+"""The names of all extensions: plain strings, resolved on use, so that building the DAG imports nothing heavy.
 
 The rules read this module and hand each step the entry it needs, or the digest of the code behind it; the module itself
 is left out of every digest, so that a new line here reruns nothing that exists.
