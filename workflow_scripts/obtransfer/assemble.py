@@ -18,8 +18,8 @@ def load_pruned(weights: Path, mask: Path | None, recalibration: Path | None, *,
 
     Args:
         weights: "backbone" artefact, pre-trained or fine-tuned.
-        mask: "mask" artefact to put on, or None.
-        recalibration: "task" artefact whose calibration images (unlabelled) renew BatchNorm's statistics, or None.
+        mask: "mask" artefact to apply, or None.
+        recalibration: "task" artefact whose calibration images (unlabelled) recalibrate BatchNorm, or None.
         device: where the model goes.
 
     Returns:

@@ -8,13 +8,10 @@ import numpy as np
 
 from obtransfer.artifacts import check_finite
 from obtransfer.criteria.base import Arrays
-from obtransfer.errors import ObtransferError
+from obtransfer.errors import ObtransferError, listed
 
 if TYPE_CHECKING:
     from obtransfer.curvature.structures.base import Structure
-
-SHOWN = 4
-"""Problems that a message lists."""
 
 
 def check_weights(weights: Arrays, criterion: str) -> None:
@@ -46,10 +43,9 @@ def check_statistics(statistics: Arrays, weights: Arrays, structure: Structure, 
     check_weights(weights, criterion)
     problems = structure.problems(statistics, weights)
     if problems:
-        shown = [*problems[:SHOWN], f"{len(problems) - SHOWN} more"] if len(problems) > SHOWN else problems
         raise ObtransferError(
             f"{criterion} needs a statistic ({structure.name}) of the weights that it scores; "
-            f"got {'; '.join(shown)}; compute the statistic again for this backbone"
+            f"got {listed(problems, '; ')}; compute the statistic again for this backbone"
         )
     check_finite(statistics, f"the {structure.name} statistic read by {criterion}")
 

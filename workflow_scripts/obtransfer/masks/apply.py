@@ -21,7 +21,7 @@ def apply_mask(model: nn.Module, mask: Mask, *, complete: bool = True) -> None:
     Args:
         model: its prunable weights are changed, nothing else.
         mask: has every prunable parameter and no other.
-        complete: False: prunable parameters that the mask lacks stay dense.
+        complete: if False, prunable parameters that the mask lacks stay dense.
 
     Raises:
         ObtransferError: lists every layer that is missing, unexpected, or of another shape or type.
@@ -52,11 +52,11 @@ def hold(model: nn.Module, mask: Mask, *, complete: bool = True) -> Callable[[],
     erase = [_eraser(parameter, gone) for parameter, gone in _removed(model, mask.kept, complete)]
 
     @torch.no_grad()
-    def put_on() -> None:
+    def erase_all() -> None:
         for one in erase:
             one()
 
-    return put_on
+    return erase_all
 
 
 def _eraser(parameter: nn.Parameter, gone: torch.Tensor) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""Allocations `n_of_m`: the n best of every m consecutive inputs, the pattern of sparse matrix units."""
+"""Allocations `n_of_m`: keep the n best of every m consecutive inputs, the pattern of sparse matrix units."""
 
 from __future__ import annotations
 

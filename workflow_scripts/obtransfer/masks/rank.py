@@ -1,6 +1,6 @@
 """The score of a given rank among many, exactly, in linear time and little memory.
 
-By hand because `torch.kthvalue` takes 2 to 5 times as long and 12 to 15 times the memory (``benchmarks/selection.py``).
+Written by hand because `torch.kthvalue` takes 2 to 5 times as long and 12 to 15 times the memory (``benchmarks/selection.py``).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From criteria to masks over several rounds, and the damping that suits a source."""
+"""Pruning in several rounds, and the choice of a damping for a source."""

@@ -71,7 +71,7 @@ def try_dampings(
 def best_damping(rows: Iterable[Mapping[str, str | float]]) -> float:
     """The damping with the highest validation accuracy, averaged over criteria and sparsities.
 
-    One for all criteria, since they can be compared at the same damping only: with B = 1, λ alone leads from `obd` to
+    There is one damping for all criteria, since they can only be compared at the same damping: with B = 1, λ alone leads from `obd` to
     `magnitude`. The mean loss decides between equal accuracies, the smaller damping between equal losses.
     """
     found: dict[float, list[tuple[float, float]]] = {}

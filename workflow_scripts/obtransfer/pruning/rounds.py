@@ -1,4 +1,4 @@
-"""Weights removed in rounds: statistics and scores are computed anew on what the round before has left."""
+"""Pruning in rounds: each computes statistics and scores on the weights that the round before has left."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def score_in_rounds(
 
     Args:
         model: has the dense weights; its removed weights are zero afterwards.
-        sparsities: after every round, growing (`pruning.schedule`).
+        sparsities: after every round, growing (`obtransfer.dag.schedule`).
         score: scores of `model`, whose removed weights are zero, from what is kept.
         allocate: from scores and a sparsity to what is kept.
         checkpoint: written after every round, and read if it is there; the caller removes it.
