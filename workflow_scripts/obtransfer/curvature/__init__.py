@@ -1,6 +1,7 @@
-"""Statistics of a model and examples: second derivatives of the loss, and what else criteria read.
+"""Statistics of a model and examples: second derivatives of the loss, and whatever else criteria read.
 
-One file per estimator and per structure; `compute_statistic` for any network, `compute` for steps of the workflow.
+There is one file per estimator and per structure. `compute_statistic` works for any network; steps of the workflow use
+`statistic`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Statistics of the loss of a model with a frozen linear head: the way into this package."""
+"""Statistics of the loss of a model with a frozen linear head: the entry point of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of several shares of the examples as one of all of them."""
+"""Merge the statistics of several shares of the examples into one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an estimator may look at, and the batches it comes from."""
+"""The outputs that an estimator reads, and the batches that they come from."""
 
 from __future__ import annotations
 

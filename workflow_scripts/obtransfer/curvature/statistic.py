@@ -130,7 +130,7 @@ def statistic_of(
 
 
 def describe(backbone: str, calibration: Calibration, request: Request) -> dict[str, Any]:
-    """What the file of a statistic says of itself."""
+    """The metadata of a statistic's file."""
     name, options = parse(request.structure)
     return {
         "backbone": backbone,
@@ -148,18 +148,18 @@ def layer_groups(
 ) -> Sequence[Sequence[str]]:
     """Layers whose statistics fit the memory together; the plan goes to the log before anything is computed.
 
-    A statistic that is not made of per-example gradients is one group: what it needs besides would not shrink.
+    A statistic that is not made of per-example gradients is one group, because its other memory would not shrink.
     """
     assert request.parameters is not None  # a backbone's
     if STRUCTURES[parse(request.structure)[0]].start is None:
         return [request.parameters]
-    made = plan(model, request, memory_limit(memory_gb, device))
-    print(made.describe(), flush=True)
-    return made.groups
+    planned = plan(model, request, memory_limit(memory_gb, device))
+    print(planned.describe(), flush=True)
+    return planned.groups
 
 
 def memory_limit(memory_gb: float | None, device: str) -> int | None:
-    """Bytes that a statistic may take: what was asked for, or half of what is free now; None where nobody knows."""
+    """Bytes that a statistic may take: what was asked for, or half of the free memory; None if that is unknown."""
     if memory_gb is not None:
         return int(memory_gb * 1e9)
     if device == "cuda":
@@ -181,8 +181,8 @@ def write_in_groups(
 ) -> None:
     """Write a statistic whose groups of layers are computed one after the other.
 
-    With several groups, each goes to a file beside `path` as soon as it is there, and a killed run goes on with the
-    next; only one group is in memory at a time.
+    With several groups, each goes to a file beside `path` as soon as it is computed, and a killed run continues
+    with the next. Only one group is in memory at a time.
     """
     if len(groups) == 1:
         write_tensors(path, compute(groups[0]), kind="curvature", metadata=metadata)

@@ -1,4 +1,4 @@
-"""What an estimator is: the function that makes a statistic from a model and examples, and what must be known of it."""
+"""What an estimator is: the function that makes a statistic from a model and examples, and its properties."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a structure is: the part of each layer's matrix that a statistic keeps, and all that depends on the choice.
 
-Everything that knows one structure stands in its file. Nothing here imports torch, so that building the DAG stays quick.
+A structure's file contains all code that is specific to it. Nothing here imports torch, so that building the DAG stays quick.
 """
 
 from __future__ import annotations
