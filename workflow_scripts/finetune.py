@@ -1,4 +1,4 @@
-"""Fine-tune a pruned (or the dense) backbone on the source task, mask held and head frozen."""
+"""Fine-tune a pruned or the dense backbone on the source task, with a fixed mask and a frozen head."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ def finetune(
     precision: "Precision",
     made: dict[str, Any],
 ) -> None:
-    """Write `finetuned`, a "backbone" artefact; a checkpoint beside it lets a stopped or killed run go on."""
+    """Write `finetuned`, a "backbone" artefact; a stopped or killed run continues from a checkpoint beside it."""
     from obtransfer.artifacts import map_tensors, read_tensors, write_tensors
     from obtransfer.assemble import load_pruned, read_mask
     from obtransfer.data.pixels import select
@@ -32,9 +32,9 @@ def finetune(
     from obtransfer.heads.ridge import RidgeHead
     from obtransfer.runtime.device import device
     from obtransfer.runtime.progress import bar
-    from obtransfer.runtime.stop import told_to_stop
+    from obtransfer.runtime.stop import stop_requested
 
-    should_stop = told_to_stop()  # before the images are read: SIGUSR2 would be lost until then
+    should_stop = stop_requested()  # before the images are read: SIGUSR2 would be lost until then
     backbone = load_pruned(weights, mask, recalibration, device=device())
     pixels, labels = select(map_tensors(task_images, kind="task"), "train")
     run = TrainingRun(

@@ -45,8 +45,8 @@ def step(*, how: str):
         while not Path(how).exists():
             time.sleep(0.02)
     if how == "saves":
-        from obtransfer.runtime.stop import told_to_stop
-        told = told_to_stop()
+        from obtransfer.runtime.stop import stop_requested
+        told = stop_requested()
         Path("pid").write_text(str(os.getpid()))
         while not told():
             time.sleep(0.02)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from obtransfer.artifacts import read_tensors
 from obtransfer.runtime.device import device
-from obtransfer.runtime.stop import told_to_stop
+from obtransfer.runtime.stop import stop_requested
 
 LIBRARY = Path(__file__).resolve().parents[3] / "workflow_scripts"
 SCRIPT = '''
@@ -129,7 +129,7 @@ def test_a_job_uses_a_gpu_that_it_was_given(
 def test_the_wish_to_stop_is_kept_to_be_told(number: signal.Signals) -> None:
     before = {n: signal.getsignal(n) for n in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM)}
     try:
-        told = told_to_stop()
+        told = stop_requested()
         assert not told()
         os.kill(os.getpid(), number)
         assert told()
@@ -142,8 +142,8 @@ def test_a_second_wish_to_stop_during_the_first_is_no_deadlock() -> None:
     """SLURM's TERM and USR2 come at the same moment. Here the second one comes before every line of the handler."""
     code = """
 import signal, sys
-from obtransfer.runtime.stop import told_to_stop
-told, sent = told_to_stop(), []
+from obtransfer.runtime.stop import stop_requested
+told, sent = stop_requested(), []
 def interrupt(frame, event, argument):
     if len(sent) < 50:
         sent.append(event)

@@ -1,4 +1,4 @@
-"""Artefacts: files that are either whole and unaltered, or not there.
+"""Artefacts: files that are either whole and unaltered, or absent.
 
 A step writes every file to a hidden neighbour first, flushes it to the disk and renames it, so a reader never sees half of
 it. Every file carries a card: schema, kind, metadata and a SHA-256 of these and the content, which reading verifies. An

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and the errors for those that are neither."""
+"""Files that are whole or absent, and the errors for missing and damaged ones."""
 
 from __future__ import annotations
 

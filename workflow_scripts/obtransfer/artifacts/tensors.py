@@ -52,7 +52,7 @@ def write_tensors(
 ) -> None:
     """Write arrays and metadata as one checksummed safetensors file, atomically.
 
-    Arrays go to the file one by one, so those that are mapped from other files never are in memory together.
+    Arrays go to the file one by one, so arrays mapped from other files are never in memory together.
 
     Args:
         path: the file to write; missing folders are made.

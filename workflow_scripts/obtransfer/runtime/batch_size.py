@@ -1,4 +1,4 @@
-"""How many images go through a model at once, if those that were asked for do not fit in memory."""
+"""How many images go through a model at once, if the requested number does not fit in memory."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def warn_of_idle_gpu() -> None:
 def use_threads(count: int) -> None:
     """Set the number of threads of the loaded libraries.
 
-    Those of a warm process have read the environment of the step that started it. The last bits of a product depend on
+    The libraries of a warm process have read the environment of the step that started it. The last bits of a product depend on
     the number of threads, so it must be that of the job.
     """
     if "torch" in sys.modules:
@@ -42,5 +42,5 @@ def use_threads(count: int) -> None:
 
 
 def _may_use_gpu() -> bool:
-    """Outside SLURM always; inside only with one allocated, because some clusters do not hide the GPUs of other jobs."""
+    """Outside SLURM, always; inside, only if a GPU was allocated, because some clusters do not hide the GPUs of other jobs."""
     return "SLURM_JOB_ID" not in os.environ or any(os.environ.get(name) for name in _GPU_VARIABLES)

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# The rules read the registry and pass each step the entry it needs, so a new entry reruns nothing. How a process starts and
-# what a progress bar looks like changes no number.
+# The rules read the registry and pass each step the entry it needs, so a new entry reruns nothing. How a process
+# starts and how a progress bar looks changes no number.
 _NOT_FOLLOWED = {
     "obtransfer.registry",
     "obtransfer.models.known",

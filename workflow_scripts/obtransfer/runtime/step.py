@@ -23,12 +23,12 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 def run_step(function: Callable[..., None], snakemake: Any, *, preload: Sequence[str] = ()) -> None:
-    """Call `function` with what the job gives it, and leave with its exit status.
+    """Call `function` with the job's values, and exit with its status.
 
     Args:
         function: the step, defined at the top level of its script.
         snakemake: the object Snakemake puts into a script.
-        preload: heavy packages the step imports; they come ready-made from a warm process where that is possible
+        preload: heavy packages the step imports; a warm process has already imported them, where that is possible
             (see `obtransfer.runtime.warm`).
     """
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(snakemake.threads)))
