@@ -81,7 +81,7 @@ def evaluate_tasks(
 def score_heads(head: RidgeHead, train: Examples, test: Examples, alpha: float) -> dict[str, Score]:
     """Scores of the test examples with the frozen head (``zero_shot``) and with one re-fitted on `train` (``probe``).
 
-    A probe that is much better than the frozen head says that pruning has moved the features but kept the information.
+    A probe that is much better than the frozen head shows that pruning has moved the features but kept the information.
     The trap: the probe sees labels of the task, so a user without labels does not get its accuracy.
 
     Args:

@@ -1,4 +1,4 @@
-"""How far a fine-tuning run is: written atomically, read only if whole and of the same run."""
+"""The progress of a fine-tuning run: written atomically, read only if whole and of the same run."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Trainer:
 
 
 def prepare(run: TrainingRun, progress: Progress | None) -> Trainer:
-    """Put the mask on and make the optimiser."""
+    """Apply the mask and make the optimiser."""
     device, settings = device_of(run.model), run.settings
     hold_mask = hold(run.model, run.mask) if run.mask is not None else _hold_nothing
     hold_mask()

@@ -24,9 +24,9 @@ def finetune(
 ) -> History:
     """Train the backbone's surviving weights on one task; head and mask are fixed.
 
-    Minimises 1/B Σ_n ½ ‖f(x_n) − onehot(y_n)‖² (sum over classes) by SGD with momentum. Trained are all parameters of
-    the backbone that require a gradient, biases and norms too, all with weight decay. The mask is put on again after
-    every step, because momentum and weight decay revive removed weights. A batch that does not fit in memory goes
+    Minimises 1/B Σ_n ½ ‖f(x_n) − onehot(y_n)‖² (sum over classes) by SGD with momentum. All parameters of the
+    backbone that require a gradient are trained with weight decay, including biases and norms. The mask is applied again
+    after every step, because momentum and weight decay revive removed weights. A batch that does not fit in memory goes
     through the model in parts; their gradients add up to the batch's.
 
     A run is a pure function of `run`: the order of the images comes from (seed, epoch) alone, all other random numbers
@@ -71,7 +71,7 @@ def finetune(
 
 
 def _never() -> bool:
-    """No wish to stop."""
+    """Never ask to stop."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""Whether features look like those of trained weights. Wrong weights load without an error and make plausible tables."""
+"""Do features look like those of trained weights? Wrong weights load without an error and make plausible tables."""
 
 from __future__ import annotations
 
