@@ -1,4 +1,4 @@
-# Optimal Brain Transfer: from pre-trained backbones to how far they can be pruned before transfer suffers.
+# Optimal Brain Transfer: how far pre-trained backbones can be pruned before transfer suffers.
 from snakemake.utils import min_version
 
 min_version("9.0")

@@ -1,5 +1,5 @@
-# What only Snakemake can say: where this workflow lies, its configuration, and its wildcards. What jobs read and are
-# told is in obtransfer/dag, where tests reach it.
+# What depends on Snakemake: the workflow's folder, its configuration, and the wildcards. The inputs and parameters of
+# jobs are in obtransfer/dag, where tests reach them.
 import functools
 import sys
 from dataclasses import asdict
@@ -18,16 +18,16 @@ from obtransfer.runtime.provenance import code_digest
 
 
 def in_words(function):
-    """The function, with errors of ours as errors that Snakemake prints without a traceback."""
+    """The function; its ObtransferError becomes an error that Snakemake prints without a traceback."""
 
     @functools.wraps(function)
-    def told(*args, **kwargs):
+    def wrapped(*args, **kwargs):
         try:
             return function(*args, **kwargs)
         except ObtransferError as error:
             raise WorkflowError(str(error)) from None
 
-    return told
+    return wrapped
 
 
 class Methods:
@@ -45,7 +45,7 @@ params = Methods(Params(Inputs(CONFIG)))
 
 
 def made(template):
-    """The path of what a rule makes."""
+    """The path of a rule's output."""
     return paths.below(CONFIG.results, template)
 
 

@@ -31,7 +31,7 @@ rule prepare_task:
         "../workflow_scripts/prepare_task.py"
 
 
-# Tasks from data sets: photographs are decoded by several threads, and not on a login node.
+# Tasks from data sets. Several threads decode photographs, so this is not a local rule.
 use rule prepare_task as prepare_images with:
     input:
         downloaded=inputs.downloaded,

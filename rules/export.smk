@@ -1,4 +1,4 @@
-# Models to take home. Which ones is said under `export` in the configuration, or by naming a path.
+# Models to export: those under `export` in the configuration, or any whose path is requested.
 rule export:
     input:
         weights=inputs.weights,

@@ -1,4 +1,4 @@
-"""The damping that suits a source, for all criteria that share it."""
+"""Choose the damping for a source, one for all criteria that ask for it."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Which criterion keeps source and unseen tasks best, and how sure that is."""
+"""Compare criteria on the source and on unseen tasks, with intervals."""
 
 from pathlib import Path
 

@@ -19,7 +19,7 @@ def compute_scores(
     seed: int,
     made: dict[str, Any],
 ) -> None:
-    """Write `scores`: for each prunable weight the estimated increase of the loss on its removal."""
+    """Write `scores`: for each prunable weight, the estimated increase of the loss when it is removed."""
     from obtransfer.artifacts import check_finite, map_tensors, read_table, write_tensors
     from obtransfer.assemble import read_mask
     from obtransfer.pruning.rounds import score_survivors

@@ -1,4 +1,4 @@
-"""A pruned or fine-tuned model to take home: weights for plain timm, mask, ONNX, and a card."""
+"""Export a pruned or fine-tuned model: weights for plain timm, mask, ONNX, and a card."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,8 @@ def export_model(
 ) -> None:
     """Write `model`, `bits` (its mask), `onnx`, `card` and `text`.
 
-    The parameters are the rule's files and settings by name. Fine-tuned weights contain their mask and recalibration:
-    the mask is only compared, and written again.
+    The parameters are the rule's files and settings by name. Fine-tuned weights already contain their mask and
+    recalibration, so the mask is only compared and written again.
     """
     from obtransfer.artifacts import map_tensors, read_tensors
     from obtransfer.assemble import load_pruned, read_mask

@@ -1,4 +1,4 @@
-"""Draw the summary, and say in a few lines what it shows."""
+"""Draw the figures of the summary, and write what they show in a few lines."""
 
 from pathlib import Path
 

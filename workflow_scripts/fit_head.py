@@ -21,8 +21,8 @@ def fit_head(
 ) -> None:
     """Write `head`, a "head" artefact: the ridge classifier of one split, scored on the validation split.
 
-    `fit_split`: train, or test, on which heads are scored later: the protocol of the paper's authors. The mean and standard
-    deviation of features of calibration images stand in its card; features that look random are told in the log.
+    `fit_split` is train, or test, on which heads are later scored; that is the protocol of the paper's authors. The card has the
+    mean and standard deviation of the features of calibration images. The log warns of features that look random.
     """
     from obtransfer.artifacts import map_tensors, write_tensors
     from obtransfer.data.pixels import select

@@ -1,4 +1,4 @@
-"""Scores of the last of many rounds, each of which computes its statistic anew on what the last has left."""
+"""Scores of the last of many rounds; each round computes its statistic on the weights that the one before has left."""
 
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,13 @@ def score_in_rounds(
     seed: int,
     made: dict[str, Any],
 ) -> None:
-    """Write `scores`, from which the final mask is made; a checkpoint beside them lets a killed run go on."""
+    """Write `scores`, from which the final mask is made; a killed run continues from a checkpoint beside them."""
     from obtransfer.artifacts import map_tensors, read_table, write_tensors
     from obtransfer.assemble import load_pruned
     from obtransfer.curvature.request import Request
     from obtransfer.curvature.statistic import Calibration, read_calibration, statistic_of
     from obtransfer.curvature.structures.base import parse
-    from obtransfer.pruning.rounds import score_in_rounds as go
+    from obtransfer.pruning.rounds import score_in_rounds as go_through_rounds
     from obtransfer.pruning.rounds import score_survivors
     from obtransfer.registry import ALLOCATIONS, CRITERIA, resolve
     from obtransfer.runtime.device import device
@@ -51,7 +51,7 @@ def score_in_rounds(
     make_scores = partial(CRITERIA[criterion].scores, options=options, seed=seed)
     checkpoint = scores.with_name(f"{scores.stem}.checkpoint.safetensors")
     with bar(len(sparsities), "rounds") as progress:
-        found = go(
+        found = go_through_rounds(
             backbone.model,
             sparsities,
             score=lambda kept: score_survivors(

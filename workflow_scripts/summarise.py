@@ -1,4 +1,4 @@
-"""Collect every evaluation of the grid in one table."""
+"""Collect all evaluations of the grid in one table."""
 
 from pathlib import Path
 from typing import Any
