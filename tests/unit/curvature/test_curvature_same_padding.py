@@ -163,3 +163,12 @@ def test_a_layer_derived_from_it_is_refused() -> None:
     model.stem = Scaled(2, 4, 3, stride=2).double()
     with pytest.raises(ObtransferError, match=r"stem.weight \(Scaled replaces Conv2d.forward\)"):
         statistic(model, make_head(4), [make_examples((2, 8, 8), 2)], estimator="ggn", structure="diagonal")
+
+
+def test_timms_linear_layer_is_a_linear_layer() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), timm.layers.Linear(6, 4)).double()
+    images, labels, head = *make_examples((1, 2, 3), 3), make_head(4)
+    exact = full_matrix(example_gradients(model, *head, images, labels, ["1.weight"])["ggn"]["1.weight"])
+    found = statistic(model, head, [(images, labels)], estimator="ggn", structure="diagonal")
+    assert relative_error(found["1.weight"].flatten(), exact.diagonal()) < TOLERANCE

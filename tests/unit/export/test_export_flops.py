@@ -110,6 +110,7 @@ def counted_by_torch(model: nn.Module, size: int) -> int:
         ("minivit", 32),
         ("test_resnet", 160),
         ("test_vit", 160),
+        ("tf_mobilenetv3_small_minimal_100", 65),
         pytest.param("swin_tiny_patch4_window7_224", 224, marks=pytest.mark.slow),
         pytest.param("mobilenetv3_small_050", 224, marks=pytest.mark.slow),
         pytest.param("resnet50", 224, marks=pytest.mark.slow),

@@ -32,7 +32,14 @@ def network(architecture: str) -> torch.nn.Module:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("architecture", "size"), [("miniresnet", 32), ("minivit", 32), ("test_resnet", 160), ("test_vit", 160)]
+    ("architecture", "size"),
+    [
+        ("miniresnet", 32),
+        ("minivit", 32),
+        ("test_resnet", 160),
+        ("test_vit", 160),
+        ("tf_mobilenetv3_small_minimal_100", 65),
+    ],
 )
 def test_any_batch_gives_what_pytorch_gives(architecture: str, size: int, tmp_path: Path) -> None:
     model = network(architecture)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from obtransfer.curvature.per_example.patches import pads_to_size
+from obtransfer.curvature.per_example.patches import CONV2D_SAME
 from obtransfer.curvature.structures.base import LayerShape
 from obtransfer.errors import ObtransferError, listed
 
@@ -14,7 +14,10 @@ _FORWARDS = {
     nn.Linear: ("forward",),
     nn.Conv2d: ("forward", "_conv_forward"),
 }
-"""Supported layers, with the methods that a subclass must not replace, apart from timm's `Conv2dSame`."""
+"""Supported layers, with the methods that a subclass must not replace."""
+
+_EQUAL = (CONV2D_SAME, ("timm.layers.linear", "Linear.forward"))
+"""Methods of timm that may replace them: a convolution whose padding is known, and a linear layer that differs for scripts only."""
 
 
 def select_layers(model: nn.Module, parameters: Sequence[str] | None) -> dict[str, nn.Module]:
@@ -90,8 +93,8 @@ def _problem(name: str, owners: dict[str, list[tuple[nn.Module, str]]]) -> str |
         return f"{name} (`{attribute}` of {type(module).__name__})"
     for kind, methods in _FORWARDS.items():
         for method in methods if isinstance(module, kind) else ():
-            replaced = getattr(type(module), method) is not getattr(kind, method)
-            if replaced and not pads_to_size(module):
+            found = getattr(type(module), method)
+            if found is not getattr(kind, method) and (found.__module__, found.__qualname__) not in _EQUAL:
                 return f"{name} ({type(module).__name__} replaces {kind.__name__}.{method})"
     if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
         return f"{name} (padding_mode {module.padding_mode!r})"

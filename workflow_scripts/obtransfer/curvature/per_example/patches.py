@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils._pytree import tree_map
 
+CONV2D_SAME = ("timm.layers.conv2d_same", "Conv2dSame.forward")
+"""Module and name of the forward of timm's `Conv2dSame`, which pads as TensorFlow's 'SAME': by the size of the input."""
 
-def pads_to_size(module: nn.Module) -> bool:
-    """Whether this is timm's `Conv2dSame`, whose zeros depend on the size of its input, as TensorFlow's 'SAME' padding."""
+
+def _pads_to_size(module: nn.Module) -> bool:
     forward = type(module).forward
-    return (forward.__module__, forward.__qualname__) == ("timm.layers.conv2d_same", "Conv2dSame.forward")
+    return (forward.__module__, forward.__qualname__) == CONV2D_SAME
 
 
 def _same_sides(size: int, reach: int, stride: int) -> tuple[int, int]:
@@ -36,7 +38,7 @@ class Geometry(NamedTuple):
     def of(cls, module: nn.Conv2d, height: int, width: int) -> Geometry:
         """The geometry of a layer for maps of this size. Padding 'same' puts an odd zero last."""
         (kh, kw), (sh, sw), (dh, dw) = module.kernel_size, module.stride, module.dilation
-        if pads_to_size(module):
+        if _pads_to_size(module):
             (top, bottom), (left, right) = [
                 _same_sides(size, dilation * (kernel - 1), stride)
                 for size, kernel, stride, dilation in ((height, kh, sh, dh), (width, kw, sw, dw))
