@@ -1,11 +1,13 @@
 """Write obtransfer/models/timm_table.json from the installed timm: run it when timm's version in envs/requirements.txt changes.
 
-Every architecture is built on torch's meta device (no memory, no weights) and run once on one image of its size.
+Every architecture is built on torch's meta device (no memory, no weights) and run once on one image of its size. Whether
+hooks see every example at every layer is decided by the architecture's name. With --examples, only this is written again.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,22 @@ _PRODUCTS = {
     "scaled_dot_product_attention",
 }
 _MODES = {"center", "squash", "border"}
+
+_HIDDEN = {
+    "windows, channels or tokens are folded into the batch": (
+        r"swin_|swinv2_|davit_|gcvit_|mvitv2_|tiny_vit_|tnt_|xcit_|maxvit_|maxxvit_|maxxvitv2_|mobilevit_|efficientvit_m\d|"
+        r"hieradet_|sam2_hiera_|samvit_(base|large|huge)_patch16$"
+    ),
+    "a network of positions has a batch of its own": r"(test_)?vit_s?relpos|coatnet_rmlp_",
+    "queries, keys and values use the weight of a layer that is not called": (
+        r"beit_|beitv2_|eva_giant_|eva02_(tiny|small|enormous)_|vit_\w+_dinov3_qkvb$|vit_(small|base|large)_patch16_lingbot$|"
+        r"vit_\w+_patch16_rope_reg\d_gap_256$(?<!mediumd_patch16_rope_reg1_gap_256)"
+    ),
+}
+"""Why hooks do not see every example at every layer -> names of architectures, read off the source of their networks.
+
+`tests/unit/models/test_hidden_examples.py` compares them with what a probe finds.
+"""
 
 
 class _Products(TorchFunctionMode):
@@ -75,11 +93,38 @@ def main() -> None:
             tags[tag] = pixels.index(values)
             if config.hf_hub_id != f"timm/{model}.{tag}":
                 addresses[f"{model}.{tag}"] = config.hf_hub_id or str(config.url)
-        architectures[model] = {**entry, "tags": tags}
+        architectures[model] = {**entry, **examples(model), "tags": tags}
         print(len(architectures), model, entry, file=sys.stderr, flush=True)
     write(pixels, architectures, addresses)
+    count(architectures)
     for model, why in left_out.items():
         print(f"left out: {model}: {why}")
+
+
+def examples(model: str) -> dict[str, bool]:
+    """`per_example` of an architecture, where it is false."""
+    return {"per_example": False} if any(re.match(names, model) for names in _HIDDEN.values()) else {}
+
+
+def only_examples() -> None:
+    """Write `per_example` into the table that is there."""
+    table = json.loads(TABLE_PATH.read_text(encoding="utf-8"))
+    for model, entry in table["architectures"].items():
+        tags = entry.pop("tags")
+        entry.pop("per_example", None)
+        entry |= {**examples(model), "tags": tags}
+    write(table["pixels"], table["architectures"], table["addresses"])
+    count(table["architectures"])
+
+
+def count(architectures: dict[str, Any]) -> None:
+    """Print how many architectures there are for each family of criteria, as docs/weights.md lists them."""
+    known = {model: entry for model, entry in architectures.items() if not entry.get("computes_kernels")}
+    print(f"{len(known)}: criteria without curvature, and with derivatives of the whole loss")
+    print(f"{sum(entry.get('per_example', True) for entry in known.values())}: gradients of single examples")
+    print(f"{sum(not entry['attention'] for entry in known.values())}: no attention")
+    for reason, names in _HIDDEN.items():
+        print(f"{sum(bool(re.match(names, model)) for model in known)}: {reason}")
 
 
 def describe(model: str) -> dict[str, Any]:
@@ -140,4 +185,7 @@ def _lines(items: Iterator[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--examples"]:
+        only_examples()
+    else:
+        main()

@@ -6,7 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from obtransfer.config import check_backbones, check_export, check_grid, check_labels, check_tasks
+from obtransfer.config import (
+    check_backbones,
+    check_criteria,
+    check_export,
+    check_grid,
+    check_labels,
+    check_tasks,
+)
 from obtransfer.config.describe import Path, shown
 from obtransfer.config.entry import Found, Problems, Raw
 from obtransfer.settings import Configuration
@@ -96,6 +103,7 @@ _CHECKS: tuple[Callable[[Raw, Configuration], Found], ...] = (
     check_grid.lengths,
     check_grid.sources,
     check_grid.attention,
+    check_criteria.computable,
     check_grid.groups_of_m,
     check_grid.finetuned,
     check_labels.undefined,

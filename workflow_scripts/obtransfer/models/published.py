@@ -25,13 +25,14 @@ KEYS = tuple(field.name for field in fields(Preprocessing))
 
 class TimmArchitecture(TypedDict):
     """`fixed`: whether it reads images of one size only; `computes_kernels`: as in `Architecture`; `tags`: to indices of
-    `pixels`, the default tag first."""
+    `pixels`, the default tag first; `per_example`: whether hooks see every example at every layer."""
 
     batchnorm: bool
     attention: bool
     fixed: bool
     computes_kernels: NotRequired[bool]
     tags: dict[str, int]
+    per_example: NotRequired[bool]
 
 
 class TimmTable(TypedDict):
