@@ -36,7 +36,9 @@ def download_pretrained(
         digits_in_name=publisher.digits_in_name,
     )
     try:
-        state = publisher.convert(read_checkpoint(copy, f"{backbone} ({file.name})"), entry.architecture)
+        what = f"{backbone} ({file.name})"
+        taken = publisher.take(read_checkpoint(copy, what), entry, what)
+        state = publisher.convert(taken.checkpoint, entry.architecture)
         settings = {
             "entry": {**made["settings"]["entry"], "address": file.name},
             "code": made["settings"]["code"],
@@ -47,7 +49,7 @@ def download_pretrained(
             name=backbone,
             weights=entry,
             made={**made, "settings": settings},
-            checkpoint={"name": file.name, "sha256": file.sha256},
+            checkpoint={"name": file.name, "sha256": file.sha256, **taken.how},
         )
         if not entry.sha256 and files[file.name].startswith("http"):
             lock.record(locks[-1], file.name, file.sha256, file.num_bytes)

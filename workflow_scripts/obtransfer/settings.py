@@ -63,6 +63,15 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeysByOrder:
+    """Names by the order of the tensors."""
+
+    by: Annotated[
+        Literal["order"], doc("the architecture's names in its order; all shapes must agree in this order")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneEntry:
     """Pre-trained weights of your own. Preprocessing that is left out is timm's for the architecture."""
 
@@ -75,6 +84,29 @@ class BackboneEntry:
         Annotated[
             str, _matching("[0-9a-f]{64}"), doc("SHA-256 of the file: 64 lower-case hexadecimal digits")
         ]
+        | None
+    ) = None
+    weights_entry: (
+        Annotated[
+            str,
+            Len(1),
+            doc(
+                "entry of the file that holds the weights, such as state_dict; default: an average (EMA) first"
+            ),
+        ]
+        | None
+    ) = None
+    strip: (
+        Annotated[str, Len(1), doc("beginning of the names in the file; tensors without it are left out")]
+        | None
+    ) = None
+    key_map: (
+        Annotated[
+            tuple[Annotated[tuple[str, str], doc("a pattern and its replacement")], ...],
+            Len(1),
+            doc("pairs of a regular expression and its replacement, applied in turn to every name"),
+        ]
+        | KeysByOrder
         | None
     ) = None
     input_size: Annotated[int, Ge(1), doc("side of the input images in pixels; default: timm's")] | None = (

@@ -1,6 +1,8 @@
 """Every name of a backbone means one thing, and wrong ones are reported with those near."""
 
 import copy
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import yaml
 from obtransfer.config import load
 from obtransfer.dag import grid
 from obtransfer.errors import ObtransferError
-from obtransfer.models.published import view
+from obtransfer.models.known import PublishedWeights
+from obtransfer.models.published import published_weights, view
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -87,6 +90,36 @@ def test_a_wrong_name_gets_near_ones(name: str, expected: str) -> None:
         ),
         ("resnet50__mine", {**MINE, "interpolation": "cubic"}, "did you mean 'bicubic'?"),
         ("resnet50__mine", {**MINE, "crops": 1}, "crops: unknown key; did you mean 'crop'?"),
+        (
+            "resnet50__mine",
+            {**MINE, "key_map": [["(", ""]]},
+            "backbones.resnet50.mine.key_map[0]: got '(' and '' (missing ), unterminated subpattern at position 0); needed a",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "key_map": [["a", r"\1"]]},
+            r"key_map[0]: got 'a' and '\\1' (invalid group reference 1 at position 1); needed a regular expression",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "key_map": [["a"]]},
+            "key_map[0]: got the list ['a']; needed a list of 2 texts",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "key_map": {"by": "name"}},
+            "key_map.by: got the text 'name'; needed 'order'",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "format": "dino", "strip": "net."},
+            "strip: format dino knows its own; remove the key, or write format: local",
+        ),
+        (
+            "resnet50__mine",
+            {**MINE, "format": "timm_hub", "key_map": {"by": "order"}},
+            "key_map: format timm_hub knows its own; remove the key, or write format: local",
+        ),
         ("resnt50__mine", MINE, "there is no architecture 'resnt50'; did you mean 'resnet50'"),
         (
             "miniresnet__mine",
@@ -167,3 +200,23 @@ def test_the_papers_fine_tuning_makes_the_authors_steps() -> None:
         ends.append(weight.detach())
     assert not torch.allclose(ends[0], start, atol=1e-6)
     torch.testing.assert_close(ends[0], ends[1], rtol=1e-12, atol=1e-14)
+
+
+def test_entries_and_names_are_part_of_the_weights() -> None:
+    """They travel as plain values, and a backbone without them has the values of one that never had them."""
+    keys = {"weights_entry": "ema", "strip": "net.", "key_map": [["^a", "b"], ["c", ""]]}
+    config = with_backbones(
+        ["resnet50.mine", "resnet50.ours", "resnet50.plain"],
+        resnet50__mine={**MINE, **keys},
+        resnet50__ours={**MINE, "key_map": {"by": "order"}},
+        resnet50__plain=MINE,
+    )
+    own = load(config).backbones
+    found = {name: published_weights(own, name) for name in own}
+    mine = found["resnet50.mine"]
+    assert (mine.weights_entry, mine.strip, mine.key_map) == ("ema", "net.", (("^a", "b"), ("c", "")))
+    assert found["resnet50.ours"].key_map == "order"
+    plain = found["resnet50.plain"]
+    assert (plain.weights_entry, plain.strip, plain.key_map) == ("", "", ())
+    for weights in found.values():
+        assert PublishedWeights.read(json.loads(json.dumps(asdict(weights)))) == weights

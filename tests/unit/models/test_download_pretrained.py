@@ -16,7 +16,7 @@ from obtransfer.models.formats import mocov2
 from obtransfer.models.load import load_backbone
 from obtransfer.models.published import published_weights
 from obtransfer.models.weights_lock import locked
-from obtransfer.settings import BackboneEntry, FetchSettings
+from obtransfer.settings import BackboneEntry, FetchSettings, KeysByOrder
 from torch import Tensor
 
 Official = Callable[[str, Mapping[str, Tensor]], dict[str, Any]]
@@ -167,6 +167,35 @@ def test_a_file_of_yours(small: dict[str, Tensor], server: Any, run: Run, tmp_pa
     assert (tmp_path / "mine.pth").exists()
     assert not (tmp_path / "weights.lock.yaml").exists()
     assert server.asked == []
+
+
+def test_the_entry_that_was_taken_is_recorded(
+    small: dict[str, Tensor], run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    average = {name: value + 1 for name, value in small.items()}
+    wrapped = [{f"module.{name}": value for name, value in state.items()} for state in (small, average)]
+    both = dict(zip(("state_dict", "state_dict_ema"), wrapped, strict=True))
+    torch.save(both, tmp_path / "mine.pth")
+    for entry, wanted in ((None, average), ("state_dict_ema", average), ("state_dict", small)):
+        own = BackboneEntry(format="local", address=str(tmp_path / "mine.pth"), weights_entry=entry)
+        backbone = load_backbone(run("test_resnet.mine", own={"test_resnet.mine": own}))
+        assert all(torch.equal(value, wanted[name]) for name, value in backbone.model.state_dict().items())
+        taken = backbone.metadata["checkpoint"]
+        assert (taken["entry"], taken["prefix"]) == (entry or "state_dict_ema", "module.")
+        assert f"its entry {entry or 'state_dict_ema'}" in capsys.readouterr().out or entry
+
+
+def test_a_key_map_of_the_configuration_is_applied(
+    small: dict[str, Tensor], run: Run, tmp_path: Path
+) -> None:
+    renamed = {f"net.{name.replace('conv', 'convolution')}": value for name, value in small.items()}
+    torch.save(renamed, tmp_path / "mine.pth")
+    for key_map in ((("convolution", "conv"),), KeysByOrder(by="order")):
+        own = BackboneEntry(format="local", address=str(tmp_path / "mine.pth"), key_map=key_map)
+        backbone = load_backbone(run("test_resnet.mine", own={"test_resnet.mine": own}))
+        assert all(torch.equal(value, small[name]) for name, value in backbone.model.state_dict().items())
+        ordered = isinstance(key_map, KeysByOrder)
+        assert backbone.metadata["checkpoint"]["names"] == ("by order" if ordered else "by key_map")
 
 
 def test_differences_are_listed_and_the_next_run_asks_again(

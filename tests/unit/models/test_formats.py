@@ -166,11 +166,8 @@ def test_mocov3s_small_transformer_has_twelve_heads() -> None:
 STATE = {"bn.running_mean": torch.zeros(2), "w": torch.ones(2, dtype=torch.float16)}
 
 
-@pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module."])
-def test_a_file_of_yours_may_be_wrapped(wrapper: str, prefix: str) -> None:
-    state = {f"{prefix}{name}": value for name, value in (STATE | {"fc.weight": torch.ones(7, 2)}).items()}
-    found = local.convert({wrapper: state, "epoch": 3} if wrapper else state, "resnet50")
+def test_the_classifier_of_a_file_of_yours_is_dropped() -> None:
+    found = local.convert(STATE | {"fc.weight": torch.ones(7, 2)}, "resnet50")
     assert set(found) == {"bn.running_mean", "bn.num_batches_tracked", "w"}
     assert found["w"].dtype == torch.float32
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from obtransfer.config.describe import Path, unknown
+from obtransfer.config.describe import Path, shorten, unknown
 from obtransfer.errors import ObtransferError, did_you_mean
 from obtransfer.models import published
 from obtransfer.models.known import ARCHITECTURES, BACKBONES
@@ -45,6 +45,8 @@ def own(raw: Raw, config: Configuration) -> Found:
             yield path, "weights of this name are known already; choose another word behind the point"
         if entry.format not in FORMATS:
             yield (*path, "format"), unknown(entry.format, FORMATS, "format")
+        else:
+            yield from _names(path, entry)
         yield from _network(path, name, entry)
 
 
@@ -66,6 +68,20 @@ def _is_taken(name: str) -> bool:
         name in BACKBONES
         or tag in (published.timm_table()["architectures"].get(model) or {"tags": ()})["tags"]
     )
+
+
+def _names(path: Path, entry: BackboneEntry) -> Found:
+    """The format reads the keys about entries and names, and the patterns are regular expressions."""
+    reads = FORMATS[entry.format].reads
+    for key in ("weights_entry", "strip", "key_map"):
+        if getattr(entry, key) is not None and key not in reads:
+            yield (*path, key), f"format {entry.format} knows its own; remove the key, or write format: local"
+    for index, (pattern, replacement) in enumerate(entry.key_map if isinstance(entry.key_map, tuple) else ()):
+        try:
+            re.sub(pattern, replacement, "")
+        except (re.error, IndexError) as error:
+            wrong = f"got {shorten(pattern)!r} and {shorten(replacement)!r} ({error})"
+            yield (*path, "key_map", index), f"{wrong}; needed a regular expression and its replacement"
 
 
 def _network(path: Path, name: str, entry: BackboneEntry) -> Found:

@@ -140,7 +140,8 @@ def _needed_one(annotation: Any) -> str:
         words = [str(word) for word in get_args(core)]
         text = f"one of {', '.join(words)}" if len(words) > 1 else repr(words[0])
     elif kind is tuple and Ellipsis not in get_args(core):
-        text = f"a list of {len(get_args(core))} numbers"
+        entries = get_args(core)
+        text = f"a list of {len(entries)} {'texts' if entries[0] is str else 'numbers'}"
     elif kind is tuple:
         text = "a list"
     else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obtransfer.errors import ObtransferError
+from obtransfer.models.refusal import refusal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _BEHIND_LENGTH = 8  # a safetensors file begins with the length of its header, which begins with {
 _POINTER = b"version https://git-lfs"
-_WRAPPERS = ("state_dict", "model")
+
+
+class Unordered(dict[str, Any]):
+    """Tensors in another order than the network's: safetensors sorts them."""
 
 
 def read_checkpoint(path: Path, what: str) -> dict[str, Any]:
     """What a file of weights holds, in memory or mapped from it.
 
     The first bytes show the format. A pickle may name any function of any package, and loading it calls that function.
-    Only tensors, containers, numbers and text are allowed (`torch.load(weights_only=True)`), and the settings that
-    training scripts leave behind (`argparse.Namespace`).
+    Only tensors, containers, numbers and text are allowed (`torch.load(weights_only=True)`), numpy's too, and the settings
+    that training scripts leave behind (`argparse.Namespace`).
 
     Args:
         path: the file.
@@ -48,26 +51,30 @@ def state_dict_of(checkpoint: Mapping[str, Any], key: str, what: str) -> dict[st
     Raises:
         ObtransferError: there are none, or something else is among them.
     """
+    import torch
     from torch import Tensor
 
     found = checkpoint.get(key) if key else checkpoint
     if not isinstance(found, Mapping) or not found:
         raise ObtransferError(
-            f"{what}: needed the weights under the key {key!r}; got a file with {_shown(checkpoint)}; check that it is the "
+            f"{what}: needed the weights under the key {key!r}; got a file with {keys_shown(checkpoint)}; check that it is the "
             "publisher's file, and name its format"
         )
+    found = {name: torch.from_numpy(value) if _is_array(value) else value for name, value in found.items()}
     others = [name for name, value in found.items() if not isinstance(value, Tensor)]
     if others:
         raise ObtransferError(
-            f"{what}: needed nothing but tensors; got {_shown(others)} besides; name the file's format"
+            f"{what}: needed nothing but tensors; got {keys_shown(others)} besides; check that it is a file "
+            "of weights, and write its format; local looks for weights in the entries of a checkpoint"
         )
-    return dict(found)
+    return found
 
 
-def unwrapped(checkpoint: Mapping[str, Any], what: str) -> dict[str, Tensor]:
-    """The tensors of a file that holds them directly, or under ``state_dict`` or ``model`` beside a training's state."""
-    key = next((name for name in _WRAPPERS if isinstance(checkpoint.get(name), Mapping)), "")
-    return state_dict_of(checkpoint, key, what)
+def _is_array(value: Any) -> bool:
+    """Whether torch has the type of numpy's array."""
+    import numpy as np
+
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
 def select(
@@ -101,7 +108,7 @@ def _safetensors(path: Path, what: str) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
-        return dict(load_file(path))
+        return Unordered(load_file(path))
     except SafetensorError as error:
         raise ObtransferError(
             f"{what}: the safetensors file is damaged ({error}); remove it and fetch it again"
@@ -113,11 +120,13 @@ def _pickle(path: Path, what: str, *, mapped: bool) -> dict[str, Any]:
 
     import torch
 
+    if mapped:
+        _check_archive(path, what)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *_numpys()]):
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        raise ObtransferError(_refusal(what, str(error))) from error
+        raise ObtransferError(refusal(path, what, str(error))) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise ObtransferError(f"{what}: the file can't be read ({reason}); fetch it again") from error
@@ -126,17 +135,39 @@ def _pickle(path: Path, what: str, *, mapped: bool) -> dict[str, Any]:
     return dict(found)
 
 
-def _refusal(what: str, reason: str) -> str:
-    names = re.findall(r"GLOBAL ([\w.]+)", reason)
-    calls = f" (it names {names[0]})" if names else ""
-    return (
-        f"{what}: refused, because it is a pickle that holds more than data{calls}, and loading such a file runs whatever "
-        "code its author chose, with your rights. Get a safetensors file or a plain state_dict from the publisher. If you "
-        "trust the author, and only then, convert it yourself in a place where it can do no harm:\n"
-        "  python -c \"import sys, torch, safetensors.torch as s; x = torch.load(sys.argv[1], 'cpu', weights_only=False); "
-        "s.save_file({k: v.contiguous() for k, v in x['state_dict'].items()}, sys.argv[2])\" FILE NEW.safetensors\n"
-        "and name the new file under backbones, with format: local"
-    )
+def _check_archive(path: Path, what: str) -> None:
+    """Refuse a zip file of something else: a TorchScript program, or arrays of numpy.
+
+    A damaged one passes, and torch says what is wrong.
+    """
+    import zipfile
+
+    try:
+        names = zipfile.ZipFile(path).namelist()
+    except (zipfile.BadZipFile, OSError):
+        return
+    ends = {name.rpartition("/")[2] for name in names}
+    if "constants.pkl" in ends:
+        raise ObtransferError(
+            f"{what}: needed a state_dict; got a TorchScript program, which is code. If you trust its author, convert it:\n"
+            "  python -c \"import sys, torch; torch.save(torch.jit.load(sys.argv[1], 'cpu').state_dict(), sys.argv[2])\" "
+            "FILE NEW.pth\nand name the new file under backbones, with format: local"
+        )
+    if "data.pkl" not in ends:
+        raise ObtransferError(
+            f"{what}: needed a file of torch.save; got a zip file with {keys_shown(names)}; name a file of weights"
+        )
+
+
+def _numpys() -> list[Any]:
+    """What numpy makes scalars and arrays of numbers and text from, also under the names of numpy 1. Objects are refused."""
+    import numpy as np
+    from numpy._core import multiarray
+
+    made = (multiarray.scalar, multiarray._reconstruct)
+    old = [(function, f"numpy.core.multiarray.{function.__name__}") for function in made]
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdgFDGSU"}
+    return [*made, *old, np.ndarray, np.dtype, *kinds]
 
 
 def _guess(first: bytes) -> str:
@@ -147,7 +178,8 @@ def _guess(first: bytes) -> str:
     return f"got a file that begins with {first[:12]!r}" if first else "got an empty file"
 
 
-def _shown(names: Iterable[str]) -> str:
+def keys_shown(names: Iterable[str]) -> str:
+    """The first keys in words."""
     listed = list(names)
     return (
         f"the keys {', '.join(map(str, listed[:8]))}{' ...' if len(listed) > 8 else ''}"

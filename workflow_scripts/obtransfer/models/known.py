@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from obtransfer.models.preprocessing import Preprocessing
 
@@ -35,6 +35,10 @@ class PublishedWeights:
         preprocessing: of the publisher's own evaluation.
         architecture: the name that `obtransfer.models.build` takes; "" for the first part of the backbone's name.
         sha256: of the file; None where the publisher gives none.
+        weights_entry: the entry of the checkpoint that holds the weights; "" for the usual one.
+        strip: what the names begin with; names without it are left out.
+        key_map: patterns and their replacements, applied in turn to every name; or "order", for the architecture's names in
+            its order.
     """
 
     format: str
@@ -42,11 +46,21 @@ class PublishedWeights:
     preprocessing: Preprocessing
     architecture: str = ""
     sha256: str | None = None
+    weights_entry: str = ""
+    strip: str = ""
+    key_map: tuple[tuple[str, str], ...] | Literal["order"] = ()
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """From what `dataclasses.asdict` makes of it."""
-        return cls(**{**values, "preprocessing": Preprocessing.read(values["preprocessing"])})
+        key_map = values.get("key_map", ())
+        return cls(
+            **{
+                **values,
+                "preprocessing": Preprocessing.read(values["preprocessing"]),
+                "key_map": key_map if key_map == "order" else tuple(map(tuple, key_map)),
+            }
+        )
 
 
 ARCHITECTURES: dict[str, Architecture] = {

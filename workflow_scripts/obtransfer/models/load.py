@@ -1,8 +1,8 @@
-"""From files to networks, strictly: an error lists every difference in names or shapes."""
+"""From files to networks, strictly: an error names the first differences in names or shapes, and counts all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ def load_strictly(
         assign: use the tensors themselves instead of copying their values; for a network without values.
 
     Raises:
-        ObtransferError: lists all missing, unexpected and wrongly shaped tensors.
+        ObtransferError: lists the first missing, unexpected and wrongly shaped tensors, and counts the others.
     """
     check_fits(model, state_dict, what)
     model.load_state_dict(dict(state_dict), strict=True, assign=assign)
@@ -82,21 +82,33 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], what: str) ->
     """Refuse a state_dict whose names or shapes are not the network's.
 
     Raises:
-        ObtransferError: lists all missing, unexpected and wrongly shaped tensors.
+        ObtransferError: lists the first missing, unexpected and wrongly shaped tensors, and counts the others.
     """
     own = model.state_dict()
-    problems = [f"missing {name}" for name in own if name not in state_dict]
-    problems += [f"unexpected {name}" for name in state_dict if name not in own]
-    problems += [
-        f"{name} has shape {list(value.shape)} instead of {list(own[name].shape)}"
-        for name, value in state_dict.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    if problems:
+    problems = (
+        [f"missing {name}" for name in own if name not in state_dict],
+        [f"unexpected {name}" for name in state_dict if name not in own],
+        [
+            f"{name} has shape {list(value.shape)} instead of {list(own[name].shape)}"
+            for name, value in state_dict.items()
+            if name in own and value.shape != own[name].shape
+        ],
+    )
+    if any(problems):
         raise ObtransferError(
-            f"{what} does not fit {type(model).__name__}: {'; '.join(problems)}; use the file of this architecture, or name "
+            f"{what} does not fit {type(model).__name__}: {_first(problems)}; use the file of this architecture, or name "
             "the file's format"
         )
+
+
+def _first(problems: Iterable[list[str]], most: int = 2) -> str:
+    """The first problems of each kind, and how many more there are: missing, unexpected, of another shape."""
+    kinds = ("missing", "unexpected", "of another shape")
+    texts = []
+    for kind, found in zip(kinds, problems, strict=True):
+        texts += found[:most]
+        texts += [f"{len(found) - most} more {kind}"] if len(found) > most else []
+    return "; ".join(texts)
 
 
 def _has_meta(model: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from obtransfer.errors import ObtransferError, did_you_mean
 from obtransfer.models.known import ARCHITECTURES, BACKBONES, Architecture, PublishedWeights
 from obtransfer.models.preprocessing import Preprocessing
 from obtransfer.registry import FORMATS
-from obtransfer.settings import BackboneEntry
+from obtransfer.settings import BackboneEntry, KeysByOrder
 
 TABLE_PATH = Path(__file__).with_name("timm_table.json")
 KEYS = tuple(field.name for field in fields(Preprocessing))
@@ -119,7 +119,17 @@ def _configured(name: str, entry: BackboneEntry) -> PublishedWeights:
         raise ObtransferError(
             f"backbones.{name}: missing {', '.join(missing)}, which timm does not know of {model}"
         )
-    return PublishedWeights(entry.format, entry.address, Preprocessing.read(values), model, entry.sha256)
+    key_map = "order" if isinstance(entry.key_map, KeysByOrder) else entry.key_map
+    return PublishedWeights(
+        entry.format,
+        entry.address,
+        Preprocessing.read(values),
+        model,
+        entry.sha256,
+        entry.weights_entry or "",
+        entry.strip or "",
+        key_map or (),  # type: ignore[arg-type]
+    )
 
 
 def _tags(model: str) -> dict[str, int]:

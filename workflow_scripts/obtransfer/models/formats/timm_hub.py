@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from obtransfer.errors import ObtransferError
 from obtransfer.models.build import classifier
-from obtransfer.models.checkpoint import unwrapped
+from obtransfer.models.checkpoint import state_dict_of
 from obtransfer.models.formats.base import Format
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def convert(checkpoint: Mapping[str, Any], architecture: str) -> dict[str, Tenso
     import timm
 
     what = f"timm's {architecture}"
-    state = unwrapped(checkpoint, what)
+    state = state_dict_of(checkpoint, "", what)
     try:
         with _nothing_missing(what):
             model = timm.create_model(
@@ -98,4 +98,4 @@ def _nothing_missing(what: str) -> Iterator[None]:
             )
 
 
-FORMAT = Format(convert, locate=locate, digits_in_name=True)
+FORMAT = Format(convert, locate=locate, reads=("weights_entry",), digits_in_name=True)
