@@ -143,7 +143,7 @@ def test_missing_weights_are_named(fresh: Project) -> None:
         ("tasks/uper/32_crop1000_bilinear.safetensors", "no task is called 'uper'; there are: upper"),
         (
             f"scores/{BACKBONE}/obx/upper/seed_0.safetensors",
-            "no criterion is called 'obx'; there are: magnitude",
+            "no criterion or label is called 'obx'; there are: magnitude",
         ),
         (
             f"masks/{BACKBONE}/magnitude/globl/sparsity_0.5.safetensors",
@@ -170,7 +170,7 @@ def test_weights_that_are_not_finite_are_refused_by_name_and_count(fresh: Projec
     before = hashlib.sha256(weights.read_bytes()).hexdigest()
     save_file(tensors, weights)
     after = hashlib.sha256(weights.read_bytes()).hexdigest()
-    fresh.edit("workflow_scripts/obtransfer/registry.py", before, after)
+    fresh.edit("workflow_scripts/obtransfer/models/known.py", before, after)
     done = fresh.snakemake(f"results/pretrained/{BACKBONE}.safetensors", check=False)
     assert done.returncode != 0 and f"{name}: 2 of {tensors[name].size}" in done.stderr
 

@@ -12,7 +12,7 @@ from obtransfer.artifacts import read_table, read_tensors
 from obtransfer.masks.packing import unpack
 from project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("criteria")]  # one project for all of them
 
 BACKBONE = "miniresnet.supervised"
 DAMPED = {"estimator": "ggn", "damping": 0.1}

@@ -278,6 +278,26 @@ def test_each_error_is_one_line(path, value, expected):
         assert line == expected
 
 
+def test_one_invalid_key_hides_no_errors_of_others_in_its_section():
+    found = lines(
+        changed(
+            ("grid.sparsities", [1.5]),
+            ("grid.backbones", ["miniresnet.supervized"]),
+            ("grid.sources", ["uper"]),
+            ("finetune.epochs", 0),
+            ("finetune.milestones", [60, 30]),
+        )
+    )
+    starts = (
+        "grid.sparsities[0]",
+        "grid.backbones[0]",
+        "grid.sources[0]",
+        "finetune.epochs",
+        "finetune.milestones",
+    )
+    assert all(any(line.startswith(f"{start}:") for line in found) for start in starts), found
+
+
 def test_all_errors_are_reported_together():
     """An invalid section ends only the checks that read it."""
     found = lines(

@@ -22,29 +22,29 @@ _LONGEST_RESULTS, _LONGEST_PART = 1000, 255
 
 
 class _Invalid(Exception):
-    """A section that a check reads is invalid."""
+    """A value that a check reads is invalid."""
 
 
-class _Valid:
-    """The valid sections, as attributes."""
+class Valid:
+    """The valid sections, or the valid keys of a section, as attributes."""
 
-    def __init__(self, sections: Mapping[str, Any]) -> None:
-        vars(self).update(sections)
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        vars(self).update(values)
 
     def __getattr__(self, name: str) -> Any:
         raise _Invalid(name)
 
 
 def problems(raw: Raw, sections: Mapping[str, Any]) -> Problems:
-    """Everything that is wrong with the valid sections.
+    """Everything that is wrong with the valid values.
 
-    A check reads the sections that it needs. Where one of them is invalid, the check ends.
+    A check reads the values that it needs. Where one of them is invalid, the check ends.
 
     Args:
         raw: the configuration as written.
-        sections: section to its checked value; invalid ones are missing.
+        sections: section to its checked value. An invalid one is missing, or has its valid keys only (`Valid`).
     """
-    config = cast(Configuration, _Valid(sections))
+    config = cast(Configuration, Valid(sections))
     found: Problems = []
     for check in _CHECKS:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path as FilePath
 from pathlib import PurePath
 from typing import Any
@@ -46,7 +46,7 @@ def _is_part(path: Path, other: Path) -> bool:
 
 
 def _sections(config: dict[str, Any], problems: Problems) -> dict[str, Any]:
-    """Every valid section, complete; what is wrong with the others joins `problems`."""
+    """Every valid section, complete, and the valid keys of others; what is wrong joins `problems`."""
     found = {section.name: _section(section, config, problems) for section in fields(Configuration)}
     unknown_keys = [name for name in config if name not in found]
     problems += [((name,), unknown_key(name, found)) for name in unknown_keys]
@@ -62,12 +62,24 @@ def _section(section: Field[Any], config: Mapping[str, Any], problems: Problems)
         return found if found is INVALID else labels.curvature_of(found)
     if name in config:
         found = read(annotation, config[name], (name,), problems)
-        return str(PurePath(found)) if name == "results" and found is not INVALID else found
+        if found is INVALID:
+            return _valid_keys(annotation, config[name])
+        return str(PurePath(found)) if name == "results" else found
     if section.default_factory is not MISSING:
         return section.default_factory()
     if section.default is MISSING:
         problems.append(((name,), f"missing; needed {expected(annotation)}"))
     return INVALID if section.default is MISSING else section.default
+
+
+def _valid_keys(annotation: Any, value: Any) -> Any:
+    """What is valid of an invalid section, so that the checks of its other keys report their errors as well."""
+    if not (isinstance(annotation, type) and is_dataclass(annotation) and isinstance(value, dict)):
+        return INVALID
+    keys = keys_of(annotation).items()
+    found = {key: read(declared, value[key], (), []) for key, declared in keys if key in value}
+    defaults = {key.name: key.default for key in fields(annotation) if key.default is not MISSING}
+    return check.Valid({key: entry for key, entry in {**defaults, **found}.items() if entry is not INVALID})
 
 
 def _labels(entries: Any, problems: Problems) -> dict[str, Label]:
