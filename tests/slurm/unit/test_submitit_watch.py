@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -166,23 +167,29 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("save_s", [1, 5, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("checkpoint", [True, False])
-@pytest.mark.parametrize("order", ORDERS)
 def test_a_save_is_finished_when_every_process_gets_term(
-    tmp_path: Path, wait_until: Wait, save_s: float, checkpoint: bool, order: str
+    tmp_path: Path, wait_until: Wait, save_s: float
 ) -> None:
-    step = make_step(tmp_path, tree_command(tmp_path, save_s), checkpoint=checkpoint)
-    process = in_process(tmp_path, step, SLURM_JOB_ID="42", PATH="/usr/bin:/bin")
-    wait_until((tmp_path / "ready").exists)
-    tree = pids(tmp_path)
-    for pid in ORDERS[order](process.pid, tree):
-        if alive(pid):
-            os.kill(pid, signal.SIGTERM)
-        time.sleep(0 if order == "all at once" else 0.2)
-    assert process.wait(save_s + 60) == 1
-    assert (tmp_path / "saved").exists()
-    assert told(tmp_path) == ["SIGTERM"]  # a second signal could disturb a save
-    assert outcome(tmp_path)["exit_code"] != 0 and not any(map(alive, tree))
+    """In every order, with and without a checkpoint. All save at the same time, since they only wait."""
+    running = []
+    for order, checkpoint in product(ORDERS, (True, False)):
+        folder = tmp_path / f"{order} {checkpoint}".replace(" ", "_")
+        folder.mkdir()
+        step = make_step(folder, tree_command(folder, save_s), checkpoint=checkpoint)
+        running.append((folder, order, in_process(folder, step, SLURM_JOB_ID="42", PATH="/usr/bin:/bin")))
+    trees = {}
+    for folder, order, process in running:
+        wait_until((folder / "ready").exists)
+        trees[folder] = pids(folder)
+        for pid in ORDERS[order](process.pid, trees[folder]):
+            if alive(pid):
+                os.kill(pid, signal.SIGTERM)
+            time.sleep(0 if order == "all at once" else 0.2)
+    for folder, _, process in running:
+        assert process.wait(save_s + 60) == 1, folder.name
+        assert (folder / "saved").exists(), folder.name
+        assert told(folder) == ["SIGTERM"], folder.name  # a second signal could disturb a save
+        assert outcome(folder)["exit_code"] != 0 and not any(map(alive, trees[folder])), folder.name
 
 
 def test_a_save_is_finished_when_term_comes_to_the_job_alone(tmp_path: Path, wait_until: Wait) -> None:
