@@ -1,6 +1,7 @@
 """An estimator and a structure are one file and one line each: the examples of docs/extending.md, as they stand."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 import yaml
 from exact_curvature import relative_error
-from obtransfer.config import load
+from obtransfer.config import labels, load
 from obtransfer.curvature import compute_statistic, estimators, structures
 from obtransfer.registry import ESTIMATORS, STRUCTURES
 from tiny_models import TinyCNN, TinyViT, make, make_examples, make_head
@@ -50,6 +51,15 @@ def test_the_example_of_an_estimator(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert relative_error(diagonals[0.2]["stem.weight"], exact) < 1e-10
 
 
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """A process reads the declared settings once; here they change, and change back."""
+    labels.keys_of_curvature.cache_clear()
+    yield
+    labels.keys_of_curvature.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
 def test_the_example_of_an_estimator_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = add_file(ESTIMATOR, estimators, tmp_path, monkeypatch)
     monkeypatch.setitem(ESTIMATORS.modules, name, f"obtransfer.curvature.estimators.{name}")
