@@ -54,9 +54,12 @@ def test_the_example_of_an_estimator(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """A process reads the declared settings once; here they change, and change back."""
-    labels.keys_of_curvature.cache_clear()
+    cached = labels.keys_of_label, labels.keys_of_curvature
+    for function in cached:
+        function.cache_clear()
     yield
-    labels.keys_of_curvature.cache_clear()
+    for function in cached:
+        function.cache_clear()
 
 
 @pytest.mark.usefixtures("forgetful")
