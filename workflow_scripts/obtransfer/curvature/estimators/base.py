@@ -57,11 +57,6 @@ class Estimator:
         """What the configuration may set under `curvature` for it."""
         return ({"loss": LOSS} if self.loss else {}) | settings_of(self.function)
 
-    @property
-    def seeded(self) -> bool:
-        """Whether it draws anything."""
-        return takes(self.function, "seed")
-
     def arguments(self, options: Mapping[str, Any], **given: Any) -> dict[str, Any]:
         """What `function` is called with: its settings among `options`, and of what is given the parameters it has.
 

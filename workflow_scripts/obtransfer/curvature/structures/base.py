@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-PATTERN = "[a-z][a-z0-9_]*"
-"""A regular expression that every structure's word matches. `parse` decides which words are words."""
-
 
 class LayerShape(NamedTuple):
     """A weight [G · O, I, kh, kw] or [O, I] as G matrices [O, I · kh · kw]."""
